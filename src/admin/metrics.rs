@@ -1,0 +1,275 @@
+//! The page that Prometheus reads. Names are `forebay_<module>_<thing>_<unit>`; reasons are the words of the code.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Phase, State};
+use crate::{
+    proxy::Reason,
+    snapshot::Snapshot,
+    telemetry::{Page, Totals},
+    upstream::{Cluster, Endpoint},
+};
+
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+pub(super) fn render(state: &State) -> String {
+    let snapshot = state.snapshots.load();
+    let mut page = Page::new();
+    process(&mut page, state, &snapshot);
+    listeners(&mut page, state);
+    proxy(&mut page, &snapshot);
+    for (index, cluster) in snapshot.clusters.iter().enumerate() {
+        requests(&mut page, &snapshot, index, cluster);
+        for endpoint in &cluster.endpoints {
+            upstream(&mut page, cluster, endpoint);
+            pool(&mut page, cluster, endpoint);
+            ports(&mut page, cluster, endpoint);
+        }
+    }
+    page.render()
+}
+
+fn process(page: &mut Page, state: &State, snapshot: &Snapshot) {
+    let ready = f64::from(u8::from(state.phase() == Phase::Ready));
+    page.gauge("forebay_process_ready", "1 while the proxy takes clients.", &[], ready);
+    let uptime = state.started.elapsed().as_secs_f64();
+    page.gauge("forebay_process_uptime_seconds", "Time since the start.", &[], uptime);
+    let help = "Snapshots put in force, the first included.";
+    page.gauge("forebay_reload_generation", help, &[], snapshot.generation as f64);
+    for (outcome, count) in [("applied", &state.reloads), ("refused", &state.reloads_refused)] {
+        page.counter(
+            "forebay_reload_total",
+            "Reloads by outcome.",
+            &[("outcome", outcome)],
+            count.load(Relaxed),
+        );
+    }
+    for worker in 0..state.board.workers() {
+        let help = "Client connections on each worker.";
+        let label = worker.to_string();
+        let count = state.board.connections(worker) as f64;
+        page.gauge("forebay_worker_connections", help, &[("worker", &label)], count);
+    }
+    if let Some(log) = &snapshot.access_log {
+        page.counter(
+            "forebay_access_log_dropped_total",
+            "Access log lines not written.",
+            &[],
+            log.dropped(),
+        );
+    }
+}
+
+fn listeners(page: &mut Page, state: &State) {
+    for listener in state.listeners() {
+        let labels = [("listener", listener.name.as_str())];
+        let connections = listener.connections() as f64;
+        page.gauge(
+            "forebay_downstream_connections",
+            "Client connections.",
+            &labels,
+            connections,
+        );
+        let counts = &listener.counts;
+        let mut counter =
+            |name, help, count: &std::sync::atomic::AtomicU64| page.counter(name, help, &labels, count.load(Relaxed));
+        counter(
+            "forebay_downstream_accepted_total",
+            "Client connections accepted.",
+            &counts.accepted,
+        );
+        counter(
+            "forebay_downstream_handed_over_total",
+            "Handed to a less busy worker.",
+            &counts.handed_over,
+        );
+        counter(
+            "forebay_downstream_shed_total",
+            "Idle clients that gave way to new ones.",
+            &counts.shed,
+        );
+        counter(
+            "forebay_downstream_tls_failures_total",
+            "TLS handshakes that failed.",
+            &counts.tls_failures,
+        );
+        counter(
+            "forebay_downstream_accept_errors_total",
+            "Failed accepts.",
+            &counts.accept_errors,
+        );
+        for (reason, count) in [
+            ("max-connections", &counts.refused_max),
+            ("per-client-limit", &counts.refused_client),
+        ] {
+            let labels = [("listener", listener.name.as_str()), ("reason", reason)];
+            let help = "Client connections turned away.";
+            page.counter("forebay_downstream_refused_total", help, &labels, count.load(Relaxed));
+        }
+    }
+}
+
+fn proxy(page: &mut Page, snapshot: &Snapshot) {
+    let all = || snapshot.proxy_stats.iter();
+    for (class, name) in CLASSES.iter().enumerate() {
+        let total = all().map(|stats| stats.responses[class].get()).sum();
+        let help = "Answers to clients, the proxy's own included; none: the client went away before.";
+        page.counter("forebay_proxy_responses_total", help, &[("class", name)], total);
+    }
+    for reason in Reason::ALL {
+        let total = all().map(|stats| stats.failures[reason as usize].get()).sum();
+        let help = "Requests that did not end with a whole answer of an endpoint or a route.";
+        page.counter(
+            "forebay_proxy_failures_total",
+            help,
+            &[("reason", reason.as_str())],
+            total,
+        );
+    }
+}
+
+fn requests(page: &mut Page, snapshot: &Snapshot, index: usize, cluster: &Cluster) {
+    let all = || snapshot.cluster_stats[index].iter();
+    for (class, name) in CLASSES.iter().enumerate() {
+        let total = all().map(|stats| stats.responses[class].get()).sum();
+        let labels = [("cluster", cluster.name.as_str()), ("class", *name)];
+        let help = "Answers to requests that were routed to the cluster.";
+        page.counter("forebay_cluster_responses_total", help, &labels, total);
+    }
+    let mut totals = Totals::default();
+    all().for_each(|stats| totals.merge(&stats.duration));
+    let labels = [("cluster", cluster.name.as_str())];
+    let help = "From the request's head to the end of its answer.";
+    page.histogram("forebay_cluster_request_duration_seconds", help, &labels, &totals);
+}
+
+fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
+    let labels = [("cluster", cluster.name.as_str()), ("endpoint", endpoint.name.as_str())];
+    let report = endpoint.health.report();
+    let healthy = f64::from(u8::from(report.healthy));
+    page.gauge(
+        "forebay_health_healthy",
+        "1 while the endpoint counts as healthy.",
+        &labels,
+        healthy,
+    );
+    page.counter(
+        "forebay_health_probes_succeeded_total",
+        "Probes that succeeded.",
+        &labels,
+        report.succeeded,
+    );
+    page.counter(
+        "forebay_health_probes_failed_total",
+        "Probes that failed.",
+        &labels,
+        report.failed,
+    );
+    page.gauge(
+        "forebay_upstream_requests_in_flight",
+        "Requests in flight.",
+        &labels,
+        endpoint.load() as f64,
+    );
+    let counts = &endpoint.counts;
+    let mut counter =
+        |name, help, count: &std::sync::atomic::AtomicU64| page.counter(name, help, &labels, count.load(Relaxed));
+    counter(
+        "forebay_upstream_requests_total",
+        "Requests for which the endpoint was picked.",
+        &counts.requests,
+    );
+    counter(
+        "forebay_upstream_connect_failures_total",
+        "Connections that failed to open.",
+        &counts.connect_failures,
+    );
+    for (outcome, count) in [("replaced", &counts.stale_replaced), ("failed", &counts.stale_failed)] {
+        let labels = [labels[0], labels[1], ("outcome", outcome)];
+        let help = "Requests that met a kept connection as the endpoint closed it.";
+        page.counter("forebay_upstream_stale_total", help, &labels, count.load(Relaxed));
+    }
+}
+
+fn pool(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
+    let labels = [("cluster", cluster.name.as_str()), ("endpoint", endpoint.name.as_str())];
+    let status = endpoint.pool.status();
+    let active = status.connections.saturating_sub(status.idle);
+    for (state, count) in [("idle", status.idle), ("active", active)] {
+        let labels = [labels[0], labels[1], ("state", state)];
+        page.gauge(
+            "forebay_pool_connections",
+            "Connections to the endpoint.",
+            &labels,
+            count as f64,
+        );
+    }
+    page.gauge(
+        "forebay_pool_waiting",
+        "Requests that wait for a connection.",
+        &labels,
+        status.waiting as f64,
+    );
+    page.counter(
+        "forebay_pool_reused_total",
+        "Checkouts of a kept connection.",
+        &labels,
+        status.reused,
+    );
+    page.counter(
+        "forebay_pool_stolen_total",
+        "Of these, taken from another worker.",
+        &labels,
+        status.stolen,
+    );
+    page.counter(
+        "forebay_pool_waited_total",
+        "Checkouts that had to wait.",
+        &labels,
+        status.waited,
+    );
+    for (outcome, count) in [("timeout", status.wait_timeouts), ("queue-full", status.queue_full)] {
+        let labels = [labels[0], labels[1], ("outcome", outcome)];
+        page.counter(
+            "forebay_pool_exhausted_total",
+            "Checkouts that got no connection.",
+            &labels,
+            count,
+        );
+    }
+    for (reason, count) in status.opened {
+        let labels = [labels[0], labels[1], ("reason", reason.as_str())];
+        page.counter(
+            "forebay_pool_opened_total",
+            "Connections opened, by reason.",
+            &labels,
+            count,
+        );
+    }
+    for (reason, count) in status.closed {
+        let labels = [labels[0], labels[1], ("reason", reason.as_str())];
+        page.counter(
+            "forebay_pool_closed_total",
+            "Connections closed, by reason.",
+            &labels,
+            count,
+        );
+    }
+}
+
+fn ports(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
+    for source in endpoint.connector.source_status() {
+        let address = source
+            .address
+            .map_or_else(|| "any".to_owned(), |address| address.to_string());
+        let labels = [
+            ("cluster", cluster.name.as_str()),
+            ("endpoint", endpoint.name.as_str()),
+            ("source", address.as_str()),
+        ];
+        let help = "Source ports that hold a connection to the endpoint.";
+        page.gauge("forebay_ports_in_use", help, &labels, source.in_use as f64);
+        let help = "Times that no source port was free.";
+        page.counter("forebay_ports_exhausted_total", help, &labels, source.exhausted);
+    }
+}

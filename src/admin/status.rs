@@ -1,0 +1,113 @@
+//! The same as JSON, for people and scripts: listeners, clusters, endpoints, pools, ports.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Phase, State};
+use crate::{
+    downstream::Listener,
+    upstream::{Cluster, Endpoint},
+};
+
+pub(super) fn render(state: &State) -> String {
+    let snapshot = state.snapshots.load();
+    let workers = 0..state.board.workers();
+    let workers: Vec<_> = workers
+        .map(|worker| json!({ "connections": state.board.connections(worker) }))
+        .collect();
+    let clusters: BTreeMap<_, _> = snapshot
+        .clusters
+        .iter()
+        .map(|cluster| (cluster.name.as_str(), self::cluster(cluster)))
+        .collect();
+    let value = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "phase": match state.phase() {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+        },
+        "uptime_seconds": state.started.elapsed().as_secs(),
+        "generation": snapshot.generation,
+        "reloads": {
+            "applied": state.reloads.load(Relaxed),
+            "refused": state.reloads_refused.load(Relaxed),
+            "last_refusal": state.refusal.lock().expect("no panic under this lock").clone(),
+        },
+        "workers": workers,
+        "listeners": state.listeners().iter().map(|each| listener(each)).collect::<Vec<_>>(),
+        "clusters": clusters,
+    });
+    format!("{value:#}\n")
+}
+
+fn listener(listener: &Listener) -> Value {
+    let counts = &listener.counts;
+    json!({
+        "name": listener.name,
+        "address": listener.address.to_string(),
+        "connections": listener.connections(),
+        "accepted": counts.accepted.load(Relaxed),
+        "handed_over": counts.handed_over.load(Relaxed),
+        "shed": counts.shed.load(Relaxed),
+        "refused": {
+            "max-connections": counts.refused_max.load(Relaxed),
+            "per-client-limit": counts.refused_client.load(Relaxed),
+        },
+        "tls_failures": counts.tls_failures.load(Relaxed),
+        "accept_errors": counts.accept_errors.load(Relaxed),
+    })
+}
+
+fn cluster(cluster: &Cluster) -> Value {
+    json!({ "endpoints": cluster.endpoints.iter().map(|each| endpoint(each)).collect::<Vec<_>>() })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    let pool = endpoint.pool.status();
+    let opened: u64 = pool.opened.iter().map(|(_, count)| count).sum();
+    let checkouts = pool.reused + opened;
+    // Reasons that never occurred would only hide those that did.
+    let counts =
+        |all: Vec<(&'static str, u64)>| -> BTreeMap<_, _> { all.into_iter().filter(|(_, count)| *count > 0).collect() };
+    let report = endpoint.health.report();
+    json!({
+        "name": endpoint.name,
+        "address": endpoint.address.to_string(),
+        "health": {
+            "healthy": report.healthy,
+            "since_seconds": Instant::now().saturating_duration_since(report.since).as_secs(),
+            "last_probe": report.last.as_deref(),
+            "probes_succeeded": report.succeeded,
+            "probes_failed": report.failed,
+        },
+        "requests": endpoint.counts.requests.load(Relaxed),
+        "in_flight": endpoint.load(),
+        "connect_failures": endpoint.counts.connect_failures.load(Relaxed),
+        "stale": {
+            "replaced": endpoint.counts.stale_replaced.load(Relaxed),
+            "failed": endpoint.counts.stale_failed.load(Relaxed),
+        },
+        "pool": {
+            "connections": pool.connections,
+            "idle": pool.idle,
+            "active": pool.connections.saturating_sub(pool.idle),
+            "waiting": pool.waiting,
+            "reused": pool.reused,
+            "reuse_ratio": (checkouts > 0).then(|| pool.reused as f64 / checkouts as f64),
+            "stolen": pool.stolen,
+            "waited": pool.waited,
+            "wait_timeouts": pool.wait_timeouts,
+            "queue_full": pool.queue_full,
+            "opened": counts(pool.opened.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()),
+            "closed": counts(pool.closed.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()),
+        },
+        "ports": endpoint.connector.source_status().iter().map(|source| json!({
+            "source": source.address.map(|address| address.to_string()),
+            "in_use": source.in_use,
+            "exhausted": source.exhausted,
+        })).collect::<Vec<_>>(),
+    })
+}

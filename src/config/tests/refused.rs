@@ -1,0 +1,284 @@
+//! What is refused, where, and with which advice.
+
+use super::{
+    super::parse,
+    problems::{CLUSTER, LISTENER, ROUTE, expect_one},
+};
+
+fn expect_in_section(cases: &[(&str, &str, &str)]) {
+    for (section, message, help) in cases {
+        expect_one(&format!("{section}\n{LISTENER}{ROUTE}{CLUSTER}"), message, help);
+    }
+}
+
+fn expect_in_listener(cases: &[(&str, &str, &str)]) {
+    for (keys, message, help) in cases {
+        expect_one(&format!("{LISTENER}{keys}\n{ROUTE}{CLUSTER}"), message, help);
+    }
+}
+
+fn expect_in_cluster(cases: &[(&str, &str, &str)]) {
+    for (keys, message, help) in cases {
+        expect_one(&format!("{LISTENER}{ROUTE}{CLUSTER}{keys}\n"), message, help);
+    }
+}
+
+#[test]
+fn sections_refuse_what_has_no_meaning() {
+    expect_in_section(&[
+        ("[proces]", "unknown key `proces`", "did you mean `process`?"),
+        ("process = 1", "`process` must be a table", "[process]"),
+        ("[process]\nworkers = \"many\"", "`workers`", "\"auto\""),
+        ("[process]\nworkers = 0", "`workers` is out of range", "from 1"),
+        ("[process]\ndrain_timeout = 30", "must be a duration", "\"30s\""),
+        ("[process]\ndrain_timeout = \"30\"", "is not a duration", "\"30s\""),
+        ("[process]\nwatch = \"yes\"", "must be true or false", "without quotes"),
+        ("[admin]\naddress = \"9900\"", "is not an address", "\":9900\""),
+        (
+            "[admin]\naddress = \"127.0.0.1:8080\"",
+            "the admin listener has the same address",
+            "off",
+        ),
+        (
+            "[log]\nlevel = \"warning\"",
+            "`level` cannot be \"warning\"",
+            "did you mean `warn`?",
+        ),
+        (
+            "[access_log]\noutput = \"stdot\"",
+            "\"stdot\"",
+            "did you mean `stdout`?",
+        ),
+        (
+            "[access_log]\nformat = \"{statsu}\"",
+            "unknown field",
+            "did you mean `status`?",
+        ),
+        ("[access_log]\nformat = \"jsn\"", "no field", "\"json\""),
+        (
+            "[access_log]\nformat = \"{path}\\n\"",
+            "control character",
+            "leave it out",
+        ),
+        (
+            "[forwarding]\ntrusted_proxies = [\"10.0.0.1/8\"]",
+            "bits behind its prefix",
+            "\"10.0.0.0/8\"",
+        ),
+        (
+            "[forwarding]\nvia = \"my proxy\"",
+            "cannot stand in `Via`",
+            "write a name",
+        ),
+        (
+            "[keep_alive]\nidle_timeout = \"0s\"",
+            "must not be zero",
+            "max_requests = 1",
+        ),
+        ("[keep_alive]\nmax_age_jitter = 1.5", "out of range", "0 to 1"),
+        (
+            "[keep_alive]\nunder_pressure = \"shed_idle\"",
+            "cannot be",
+            "did you mean `shed-idle`?",
+        ),
+        (
+            "[keep_alive]\ntcp_keepalive = { idle = \"500ms\" }",
+            "cannot wait for 500ms",
+            "whole seconds",
+        ),
+        (
+            "[keep_alive]\ntcp_keepalive = { interval = \"0s\" }",
+            "cannot wait for 0s",
+            "\"1s\"",
+        ),
+        (
+            "[keep_alive]\ntcp_keepalive = { count = 128 }",
+            "out of range",
+            "from 1 to 127",
+        ),
+        (
+            "[keep_alive]\ntcp_user_timeout = \"25d\"",
+            "no such long time",
+            "\"24d\"",
+        ),
+        ("[timeouts]\nheader_read = \"0s\"", "must not be zero", "\"1h\""),
+        ("[limits]\nmax_header_size = \"4KiB\"", "out of range", "8192"),
+        ("[limits]\nmax_uri_size = \"64KiB\"", "out of range", "65534"),
+        ("[http2]\nconnection_window = 1000", "out of range", "65535"),
+        ("[http2]\nmax_concurrent_streams = 0", "out of range", "from 1"),
+    ]);
+}
+
+#[test]
+fn listeners_refuse_what_has_no_meaning() {
+    expect_in_listener(&[
+        (
+            "adress = 1",
+            "unknown key `adress` in `listener`",
+            "did you mean `address`?",
+        ),
+        ("name = \"a b\"", "is not a name", "one word"),
+        ("max_connections = 0", "out of range", "from 1"),
+        ("tls = {}", "TLS needs a certificate", "certificates = [{"),
+        (
+            "tls = { certificates = [] }",
+            "TLS needs a certificate",
+            "certificates = [{",
+        ),
+        (
+            "tls = { certificates = [{ chain = \"a\" }] }",
+            "no `key`",
+            "private key",
+        ),
+        (
+            "tls = { certificates = [{ chain = \"a\", key = \"b\" }], min_version = \"1.1\" }",
+            "min_version",
+            "1.2",
+        ),
+        (
+            "keep_alive = { idle_timeout = \"0s\" }",
+            "must not be zero",
+            "max_requests",
+        ),
+        (
+            "http2 = { streams = 1 }",
+            "unknown key `streams` in `listener.http2`",
+            "max_concurrent_streams",
+        ),
+        (LISTENER, "the listener of line 1 has the same address", "of its own"),
+        (
+            "name = \"a\"\n[[listener]]\nname = \"a\"\naddress = \":1\"",
+            "the listener of line 1 has the same name",
+            "name",
+        ),
+        ("[[listener]]\nname = \"b\"", "no address", "address = \":8080\""),
+    ]);
+    expect_one(
+        &format!("{ROUTE}{CLUSTER}"),
+        "no `[[listener]]`",
+        "[[listener]]\naddress = \":8080\"",
+    );
+    expect_one(
+        &format!("{}{ROUTE}{CLUSTER}", LISTENER.replace("[[listener]]", "[listener]")),
+        "`listener` must be an array",
+        "[[listener]]",
+    );
+}
+
+#[test]
+fn listeners_on_port_0_do_not_clash() {
+    let listener = |name: &str| format!("[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\n");
+    let text = format!("{}{}{ROUTE}{CLUSTER}", listener("a"), listener("b"));
+    assert_eq!(parse(&text, "f").unwrap().listeners.len(), 2);
+}
+
+#[test]
+fn clusters_refuse_what_has_no_meaning() {
+    expect_in_cluster(&[
+        (
+            "balanse = 1",
+            "unknown key `balanse` in `cluster.api`",
+            "did you mean `balance`?",
+        ),
+        ("balance = \"random\"", "`balance` cannot be", "`round-robin`"),
+        ("[cluster.\"a b\"]\nendpoints = [\"a:1\"]", "is not a name", "one word"),
+        ("[cluster.empty]", "no endpoints", "endpoints = ["),
+        ("[cluster.empty]\nendpoints = []", "no endpoints", "endpoints = ["),
+        (
+            "[cluster.b]\nendpoints = [\"a\"]",
+            "not the address of an endpoint",
+            "\"a:80\"",
+        ),
+        ("[cluster.b]\nendpoints = [{ weight = 2 }]", "no address", "address ="),
+        (
+            "[cluster.b]\nendpoints = [{ address = \"a:1\", weight = 0 }]",
+            "out of range",
+            "from 1 to 1000",
+        ),
+        (
+            "[cluster.b]\nendpoints = [\"a:1\", \"A:1\"]",
+            "a:1 is there twice",
+            "weight = 2",
+        ),
+        ("tcp_keepalive = { count = 0 }", "out of range", "from 1 to 127"),
+        (
+            "[cluster.api.pool]\nidle_timeout = \"0s\"",
+            "must not be zero",
+            "max_idle = 0",
+        ),
+        ("[cluster.api.pool]\nmax_connections = 0", "out of range", "from 1"),
+        (
+            "[cluster.api.pool]\nmax_connections = 8\nmax_idle = 9",
+            "more than `max_connections`",
+            "at most 8",
+        ),
+        (
+            "[cluster.api.pool]\nwait = { timeout = \"0s\" }",
+            "must not be zero",
+            "queue = 0",
+        ),
+        (
+            "[cluster.api.source]\naddresses = [\"10.0.0.1:1\"]",
+            "is not a source address",
+            "without port",
+        ),
+        (
+            "[cluster.api.source]\naddresses = [\"0.0.0.0\"]",
+            "is not a source address",
+            "the kernel chooses",
+        ),
+        (
+            "[cluster.api.source]\naddresses = [\"10.0.1.1\", \"10.0.1.1\"]",
+            "twice",
+            "leave it out",
+        ),
+        (
+            "[cluster.api.source]\naddresses = [\"10.0.1.1\", \"fd00::1\"]",
+            "no endpoint can be reached from fd00::1",
+            "IPv4",
+        ),
+        (
+            "[cluster.b]\nendpoints = [\"a:1\", \"[::1]:1\"]\n[cluster.b.source]\naddresses = [\"10.0.1.1\"]",
+            "no source address leads to [::1]:1",
+            "IPv6",
+        ),
+        ("[cluster.api.health]\nprobe = {}", "what to ask", "/healthz"),
+        (
+            "[cluster.api.health]\nprobe = { path = \"healthz\" }",
+            "not a path to ask for",
+            "/healthz",
+        ),
+        (
+            "[cluster.api.health]\nprobe = { tcp = true, path = \"/\" }",
+            "only opens a connection",
+            "one of the two",
+        ),
+        (
+            "[cluster.api.health]\nprobe = { path = \"/\", statuses = \"2xx\" }",
+            "no range of statuses",
+            "200-299",
+        ),
+        (
+            "[cluster.api.health]\nprobe = { path = \"/\", interval = \"0s\" }",
+            "must not be zero",
+            "5s",
+        ),
+        (
+            "[cluster.api.health]\nprobe = { path = \"/\", rise = 0 }",
+            "out of range",
+            "from 1",
+        ),
+        ("[cluster.api.timeouts]\nconnect = \"0s\"", "must not be zero", "2s"),
+        ("[cluster.api.timeouts]\nfirst_byte = \"0s\"", "must not be zero", "1h"),
+        (
+            "[cluster.api.retry]\nmax_replay_body = \"1GiB\"",
+            "out of range",
+            "bytes",
+        ),
+    ]);
+    expect_one(
+        &format!("{LISTENER}{ROUTE}[cluster]\napi = \"10.0.0.1:80\"\n"),
+        "`api` must be a table",
+        "[cluster.api]",
+    );
+}

@@ -1,0 +1,161 @@
+//! One fresh client connection: TLS, then which HTTP it speaks.
+
+use std::{future::poll_fn, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Client, ClientTls, Handle, http1, http2,
+    listener::{Admission, Local, Rejected},
+    refusal::Refusal,
+    state::State,
+};
+use crate::{net, tls::ServerTls};
+
+/// RFC 9113 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves one client until its connection ends.
+///
+/// Cancellation: the connection is cut.
+pub(super) async fn serve<H: Handle>(
+    stream: TcpStream,
+    address: SocketAddr,
+    handler: Rc<H>,
+    local: Rc<Local>,
+    admission: Admission,
+) {
+    let _admission = admission;
+    let state = State::new(Rc::clone(&local), local.timers.timer(), Instant::now());
+    match local.tls.clone() {
+        None => plain(stream, address, handler, state).await,
+        // Boxed, so that plain clients do not keep the memory of a handshake.
+        Some(tls) => Box::pin(encrypted(stream, address, handler, state, tls)).await,
+    }
+}
+
+async fn plain<H: Handle>(stream: TcpStream, address: SocketAddr, handler: Rc<H>, state: Rc<State>) {
+    let Some((protocol, prefix)) = detect(&stream, &state).await else {
+        return;
+    };
+    let client = Rc::new(Client::new(address, &state.listener, None));
+    match protocol {
+        Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
+        Protocol::Http2 => Box::pin(http2::run(stream, prefix, handler, client, state)).await,
+    }
+}
+
+async fn encrypted<H: Handle>(
+    stream: TcpStream,
+    address: SocketAddr,
+    handler: Rc<H>,
+    state: Rc<State>,
+    tls: Arc<ServerTls>,
+) {
+    let deadline = Instant::now() + state.listener.config.timeouts.tls_handshake;
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+    let accepted = tokio::select! {
+        biased;
+        accepted = handshake => accepted,
+        () = state.listener.timers.sleep_until(deadline) => Err(std::io::ErrorKind::TimedOut.into()),
+    };
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            let counts = &state.listener.listener.counts;
+            counts.tls_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tracing::debug!(client = %address, %error, "the TLS handshake came to nothing");
+            return;
+        }
+    };
+    let connection = stream.get_ref().1;
+    let server_name = connection.server_name().map(Box::from);
+    let is_http2 = connection.alpn_protocol() == Some(b"h2");
+    let client = Client::new(
+        address,
+        &state.listener,
+        Some(ClientTls {
+            server_name,
+            certificates: tls,
+        }),
+    );
+    state.restart();
+    if is_http2 {
+        http2::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
+    } else {
+        http1::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
+    }
+}
+
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1. `None`: the client went away or was too
+/// slow.
+async fn detect(stream: &TcpStream, state: &State) -> Option<(Protocol, Bytes)> {
+    let mut read = Vec::new();
+    loop {
+        let readable = poll_fn(|context| match stream.poll_read_ready(context) {
+            Poll::Ready(result) => Poll::Ready(result.ok()),
+            Poll::Pending => state.poll_due(context).map(|_| None),
+        });
+        readable.await?;
+        match try_read(stream, &mut read) {
+            Ok(0) => return None,
+            Ok(_) if read.len() < PREFACE.len() && PREFACE.starts_with(&read) => {}
+            Ok(_) if read.starts_with(PREFACE) => return Some((Protocol::Http2, read.into())),
+            Ok(_) => return Some((Protocol::Http1, read.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// In a function of its own, so that the scratch space is no part of the future.
+fn try_read(stream: &TcpStream, read: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut scratch = [0; 2048];
+    let length = stream.try_read(&mut scratch)?;
+    read.extend_from_slice(&scratch[..length]);
+    Ok(length)
+}
+
+/// Turns a client away. On a plain listener it is told why; inside TLS that would cost a handshake, which is what a
+/// full listener has no room for.
+pub(super) async fn turn_away<H: Handle>(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    handler: Rc<H>,
+    local: Rc<Local>,
+    rejected: Rejected,
+) {
+    let refusal = match rejected {
+        Rejected::MaxConnections => Refusal::TOO_MANY_CONNECTIONS,
+        Rejected::PerClient => Refusal::TOO_MANY_OF_CLIENT,
+    };
+    handler.note_refusal(&Client::new(address, &local, None), refusal);
+    if local.tls.is_some() {
+        return net::reset_on_close(&stream);
+    }
+    // What the client has sent must be read, or the close would be a reset that takes the answer with it.
+    let _ = stream.try_read(&mut [0; 4096]);
+    let _ = stream.write_all(&refusal.to_bytes()).await;
+    let _ = stream.shutdown().await;
+    let gone = async {
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut [0; 4096]) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        () = local.timers.sleep_until(Instant::now() + std::time::Duration::from_secs(1)) => {}
+    }
+}

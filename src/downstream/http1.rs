@@ -1,0 +1,177 @@
+//! One HTTP/1 client: an engine while it is busy, a bare socket while it is idle.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::{
+    Client, Handle,
+    io::{ClientIo, Engine, Stream},
+    refusal::Refusal,
+    serve::serve,
+    state::{Due, State},
+};
+use crate::net;
+
+/// What a connection that closes with something unread may still send, so that the answer before is not lost to a reset
+/// (RFC 9112 9.6).
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How the engine ended.
+enum End<S> {
+    /// Idle: the socket is parked, with what was read of the next request already.
+    Park(S, Bytes),
+    /// The connection is over; `S` is what is left to be closed properly.
+    Over(S),
+    /// The client is told why, then the connection is over.
+    Refuse(S, Refusal),
+    /// What was sent is incomplete, and the client must notice.
+    Abort(S),
+}
+
+/// Serves one client until its connection ends. `prefix` is what was read of it to tell its protocol.
+///
+/// Cancellation: the connection is cut.
+pub(super) async fn run<S: Stream, H: Handle>(
+    mut stream: S,
+    mut prefix: Bytes,
+    handler: Rc<H>,
+    client: Rc<Client>,
+    state: Rc<State>,
+) {
+    loop {
+        // Boxed, so that a parked client does not keep the memory of an engine.
+        let active = active(
+            stream,
+            prefix,
+            Rc::clone(&handler),
+            Rc::clone(&client),
+            Rc::clone(&state),
+        );
+        match Box::pin(active).await {
+            End::Park(back, read) => (stream, prefix) = (back, read),
+            End::Over(stream) => return close(stream, &state).await,
+            End::Abort(stream) => return net::reset_on_close(stream.tcp()),
+            End::Refuse(mut stream, refusal) => {
+                handler.note_refusal(&client, refusal);
+                let _ = stream.write_all(&refusal.to_bytes()).await;
+                return linger(stream, &state).await;
+            }
+        }
+        if prefix.is_empty() {
+            match parked(&stream, &state).await {
+                Parked::Wakes => state.unpark(),
+                Parked::Ends => return close(stream, &state).await,
+            }
+        }
+    }
+}
+
+enum Parked {
+    Wakes,
+    Ends,
+}
+
+/// Waits on a bare socket.
+async fn parked<S: Stream>(stream: &S, state: &Rc<State>) -> Parked {
+    state.park();
+    let _place = state.listener.parked.enter(state);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = stream.tcp().poll_read_ready(context) {
+            return Poll::Ready(if result.is_ok() { Parked::Wakes } else { Parked::Ends });
+        }
+        state.poll_due(context).map(|_| Parked::Ends)
+    })
+    .await
+}
+
+async fn active<S: Stream, H: Handle>(
+    stream: S,
+    prefix: Bytes,
+    handler: Rc<H>,
+    client: Rc<Client>,
+    state: Rc<State>,
+) -> End<S> {
+    let limits = state.listener.config.limits;
+    let service = {
+        let state = Rc::clone(&state);
+        hyper::service::service_fn(move |request| {
+            serve(Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state), request)
+        })
+    };
+    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http1);
+    let mut connection = Builder::new()
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_header_size)
+        .max_buf_size(limits.max_header_size.max(64 * 1024))
+        .serve_connection(TokioIo::new(io), service);
+    let due = poll_fn(|context| {
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(context) {
+            return Poll::Ready(Err(result));
+        }
+        state.poll_due(context).map(Ok)
+    })
+    .await;
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner().stream;
+    match due {
+        Ok(Due::Park) => End::Park(stream, parts.read_buf),
+        Ok(Due::Close) => End::Over(stream),
+        // A client that connected ahead of its first request is told nothing: it would take it for the answer.
+        Ok(Due::HeaderTimeout) if state.is_nothing_read() => End::Over(stream),
+        Ok(Due::HeaderTimeout) => End::Refuse(stream, Refusal::HEADER_TIMEOUT),
+        Ok(Due::WriteStall) => End::Abort(stream),
+        Err(_) if state.is_body_broken() => End::Abort(stream),
+        Err(Ok(())) => End::Over(stream),
+        Err(Err(error)) if state.refused().is_some() => {
+            End::Refuse(stream, Refusal::of_engine(state.refused(), &error))
+        }
+        Err(Err(error)) => {
+            tracing::debug!(%error, "a client connection ended");
+            End::Over(stream)
+        }
+    }
+}
+
+/// Closes a connection whose last answer is out. If the client has sent more than was read, a plain close would reset
+/// the connection and could take the answer with it.
+async fn close<S: Stream>(mut stream: S, state: &State) {
+    match stream.tcp().try_read(&mut [0]) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            // For TLS, close_notify; for a plain socket the close itself is the FIN.
+            let _ = poll_fn(|context| stream.poll_close_notify(context)).await;
+        }
+        Ok(0) | Err(_) => {}
+        Ok(_) => linger(stream, state).await,
+    }
+}
+
+/// Ends our side and reads what the client still sends, within bounds, so that it gets to see the answer.
+async fn linger<S: Stream>(mut stream: S, state: &State) {
+    let deadline = Instant::now() + LINGER_TIME;
+    let drain = async {
+        stream.shutdown().await?;
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        loop {
+            match Pin::new(&mut stream).read(&mut scratch).await? {
+                0 => return Ok::<_, std::io::Error>(()),
+                read => left = left.checked_sub(read).ok_or(std::io::ErrorKind::FileTooLarge)?,
+            }
+        }
+    };
+    tokio::select! {
+        _ = drain => {}
+        () = state.listener.timers.sleep_until(deadline) => {}
+    }
+}

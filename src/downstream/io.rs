@@ -1,0 +1,158 @@
+//! The client's socket as the HTTP engine sees it: it passes everything on, and notes what is read and written.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::state::State;
+
+/// A client's byte stream, plain or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn tcp(&self) -> &TcpStream;
+
+    /// Sends what TLS owes the client before a close; for a plain socket the close itself says it.
+    fn poll_close_notify(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+
+    fn poll_close_notify(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn poll_close_notify(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(context)
+    }
+}
+
+/// Which engine is above, since only HTTP/1 writes nothing but answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Engine {
+    Http1,
+    Http2,
+}
+
+#[derive(Debug)]
+pub(super) struct ClientIo<S> {
+    pub(super) stream: S,
+    /// Read ahead of the engine.
+    prefix: Bytes,
+    state: Rc<State>,
+    engine: Engine,
+}
+
+impl<S: Stream> ClientIo<S> {
+    pub(super) fn new(stream: S, prefix: Bytes, state: Rc<State>, engine: Engine) -> Self {
+        Self {
+            stream,
+            prefix,
+            state,
+            engine,
+        }
+    }
+
+    /// Whether what the engine writes now is an error answer of its own making, to a head that it could not read. We
+    /// say better what was wrong.
+    fn is_unasked(&self) -> bool {
+        self.engine == Engine::Http1 && !self.state.is_answering()
+    }
+
+    fn swallow(&self, bytes: &[u8]) {
+        let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(status) = status.and_then(|digits| digits.parse().ok()) {
+            self.state.note_refused(status);
+        }
+    }
+
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &result {
+            Poll::Pending => self.state.note_write_blocked(),
+            Poll::Ready(_) => self.state.note_write_progress(),
+        }
+        result
+    }
+}
+
+impl<S: Stream> AsyncRead for ClientIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.prefix.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        } else {
+            let length = self.prefix.len().min(buffer.remaining());
+            buffer.put_slice(&self.prefix[..length]);
+            self.prefix.advance(length);
+        }
+        let read = &buffer.filled()[before..];
+        if self.engine == Engine::Http1 && !read.is_empty() {
+            self.state.read(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for ClientIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_unasked() {
+            self.swallow(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_unasked() {
+            slices.first().into_iter().for_each(|slice| self.swallow(slice));
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Ok(())) => {
+                self.state.flushed();
+                Poll::Ready(Ok(()))
+            }
+            result => self.note(result),
+        }
+    }
+
+    /// The connection is closed by its owner, in the way that its end demands.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,79 @@
+//! The clients' side: listeners, connections, and the one keep-alive policy.
+//!
+//! # What does an idle client cost?
+//! An HTTP/1 client that has been idle for a moment, with everything flushed and nothing buffered, is *parked*: its
+//! HTTP engine is dropped, and a bare socket waits until it becomes readable ([`http1`]).
+//!
+//! # When is a client's connection closed?
+//! When it has been idle for `idle_timeout`, has carried `max_requests`, is older than `max_age`, when its listener
+//! drains, or when it gives way under pressure: always between two requests, and announced by `Connection: close` or
+//! GOAWAY with the answer before where there is one. And at once when the client is too slow ([`state`]).
+//!
+//! The side is generic over the handler of requests, so that the admin listener is served by the same code.
+
+mod connection;
+mod http1;
+mod http2;
+mod io;
+mod listener;
+mod listeners;
+mod parked;
+mod per_client;
+mod refusal;
+mod serve;
+mod state;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+
+pub use listener::{Listener, ListenerCounts};
+pub use listeners::{Listeners, Message};
+pub use refusal::Refusal;
+
+use crate::tls::ServerTls;
+
+/// What is done with requests.
+pub trait Handle: 'static {
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+
+    /// Answers a request.
+    fn handle(&self, client: &Client, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>>;
+
+    /// The answer to a request whose head is refused.
+    fn refuse(&self, client: &Client, request: &Request<Incoming>, refusal: Refusal) -> Response<Self::Body>;
+
+    /// Takes note of a client that was turned away without a request that could be read.
+    fn note_refusal(&self, client: &Client, refusal: Refusal);
+}
+
+/// Who sends a request.
+#[derive(Debug)]
+pub struct Client {
+    pub address: SocketAddr,
+    pub listener: Arc<Listener>,
+    pub tls: Option<ClientTls>,
+    /// Longest time without a byte of a request body that is waited for.
+    pub body_stall: Duration,
+}
+
+/// What TLS knows of a client.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// The server name that it asked for.
+    pub server_name: Option<Box<str>>,
+    pub certificates: Arc<ServerTls>,
+}
+
+impl Client {
+    fn new(address: SocketAddr, local: &listener::Local, tls: Option<ClientTls>) -> Self {
+        Self {
+            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+            listener: Arc::clone(&local.listener),
+            tls,
+            body_stall: local.config.timeouts.body_stall,
+        }
+    }
+}

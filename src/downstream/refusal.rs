@@ -1,0 +1,99 @@
+//! Answers to clients whose requests never became one.
+
+use http::StatusCode;
+
+/// Why a client is turned away, with what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// One word for metrics and the log.
+    pub reason: &'static str,
+    /// Plain words for the client.
+    pub details: &'static str,
+}
+
+impl Refusal {
+    pub const HEADER_TIMEOUT: Self = Self {
+        status: StatusCode::REQUEST_TIMEOUT,
+        reason: "header-timeout",
+        details: "the request head did not arrive in time",
+    };
+    pub const TOO_MANY_CONNECTIONS: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: "max-connections",
+        details: "the listener has as many clients as it may have",
+    };
+    pub const TOO_MANY_OF_CLIENT: Self = Self {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        reason: "per-client-limit",
+        details: "too many connections from this address",
+    };
+    pub const URI_TOO_LONG: Self = Self {
+        status: StatusCode::URI_TOO_LONG,
+        reason: "uri-too-long",
+        details: "the request target is longer than the limit",
+    };
+
+    pub const fn bad_request(details: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            reason: "bad-request",
+            details,
+        }
+    }
+
+    /// What to say where the HTTP engine could not read a head: `status` is what it would have answered, `error` what
+    /// it says of it.
+    pub(super) fn of_engine(status: Option<u16>, error: &hyper::Error) -> Self {
+        let text = error.to_string();
+        let has = |word: &str| text.contains(word);
+        match status {
+            Some(431) => Self {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                reason: "header-too-large",
+                details: "the request head is larger than the limit, or has too many fields",
+            },
+            Some(414) => Self::URI_TOO_LONG,
+            _ if has("HTTP version") => Self {
+                status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                reason: "version-not-supported",
+                details: "the request is not HTTP/1.0, HTTP/1.1 or HTTP/2",
+            },
+            _ if has("transfer-encoding") => Self::bad_request("the request has a malformed Transfer-Encoding"),
+            _ if has("content-length") => Self::bad_request("the request has a malformed Content-Length"),
+            _ if has("method") => Self::bad_request("the request has a malformed method"),
+            _ if has("URI") => Self::bad_request("the request has a malformed target"),
+            _ if has("header") => Self::bad_request("the request has a malformed field"),
+            _ => Self::bad_request("the request is malformed"),
+        }
+    }
+
+    /// The whole answer as bytes of HTTP/1.1, for a connection that closes after it. Its error type in `Proxy-Status`
+    /// (RFC 9209 2.3) says on which side the fault is.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let Self { status, details, .. } = self;
+        let error = self.proxy_error();
+        let body = format!(
+            "{} {}: {details}\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error")
+        );
+        format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+             proxy-status: forebay; error={error}; details=\"{details}\"\r\nconnection: close\r\n\r\n{body}",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error"),
+            body.len(),
+        )
+        .into_bytes()
+    }
+
+    /// The error type of RFC 9209 2.3 that fits.
+    pub fn proxy_error(self) -> &'static str {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => "connection_limit_reached",
+            StatusCode::TOO_MANY_REQUESTS => "http_request_denied",
+            _ => "http_request_error",
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What is known of one client connection while it lives: which turn it is, since when, and what must end it.
+//!
+//! The HTTP engine keeps no such thing for us, so the socket under it ([`super::io`]) and the service above it
+//! ([`super::serve`]) note here what they see. Everything is a cell: a connection never leaves its worker.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::listener::Local;
+use crate::worker::Timer;
+
+/// How long a client must have been idle before its HTTP engine is dropped: long enough that a busy client never pays
+/// for a new one, short enough that a burst does not leave engines behind.
+const PARK_AFTER: Duration = Duration::from_millis(300);
+/// Bytes of a head kept for the strict second look; longer ones are refused by the engine.
+const RAW_HEAD_KEPT: usize = 64 * 1024;
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) listener: Rc<Local>,
+    pub(super) timer: Timer,
+    phase: Cell<Phase>,
+    /// Requests begun and not yet answered whole; more than one only on HTTP/2.
+    in_flight: Cell<u32>,
+    requests: Cell<u64>,
+    /// When it takes no further request; `None`: never.
+    retires: Option<Instant>,
+    /// The engine may write: an answer is due. What it writes unasked is its own bare error answer.
+    answering: Cell<bool>,
+    /// Since when the client has taken nothing.
+    write_blocked: Cell<Option<Instant>>,
+    /// The head as it came, while it is being read.
+    raw_head: RefCell<Vec<u8>>,
+    /// What the engine would have answered to a head that it could not read.
+    refused: Cell<Option<u16>>,
+    ending: Cell<Ending>,
+    body_broken: Cell<bool>,
+}
+
+/// Whose turn it is, and since when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    Idle { since: Instant },
+    ReadingHead { since: Instant },
+    InFlight,
+    Parked { since: Instant },
+}
+
+/// Whether the connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    NotYet,
+    /// With the next answer, or now if it is idle.
+    Announced,
+    /// An idle client gives way to a new one.
+    Shed,
+}
+
+/// What is due when the timer fires or the connection is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Park,
+    /// Idle too long, too old while idle, or drained.
+    Close,
+    HeaderTimeout,
+    WriteStall,
+}
+
+impl State {
+    pub(super) fn new(listener: Rc<Local>, timer: Timer, now: Instant) -> Rc<Self> {
+        let policy = &listener.config.keep_alive;
+        let retires = (!policy.max_age.is_zero())
+            .then(|| now + policy.max_age.mul_f64(1.0 - policy.max_age_jitter * fastrand::f64()));
+        let state = Rc::new(Self {
+            timer,
+            phase: Cell::new(Phase::ReadingHead { since: now }),
+            in_flight: Cell::new(0),
+            requests: Cell::new(0),
+            retires,
+            answering: Cell::new(false),
+            write_blocked: Cell::new(None),
+            raw_head: RefCell::default(),
+            refused: Cell::new(None),
+            ending: Cell::new(Ending::NotYet),
+            body_broken: Cell::new(false),
+            listener,
+        });
+        state.set_phase(Phase::ReadingHead { since: now });
+        state
+    }
+
+    /// The engine has read these bytes.
+    pub(super) fn read(&self, bytes: &[u8]) {
+        if self.in_flight.get() > 0 {
+            return;
+        }
+        if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
+            self.set_phase(Phase::ReadingHead { since: Instant::now() });
+        }
+        let mut raw = self.raw_head.borrow_mut();
+        if raw.len() + bytes.len() <= RAW_HEAD_KEPT {
+            raw.extend_from_slice(bytes);
+        }
+    }
+
+    /// A request has begun; gives the raw bytes that were read for it to `look`.
+    pub(super) fn begin<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        self.answering.set(true);
+        self.set_phase(Phase::InFlight);
+        let mut raw = self.raw_head.borrow_mut();
+        let result = look(&raw);
+        raw.clear();
+        result
+    }
+
+    /// The answer's last byte has been handed to the engine, or the request is gone.
+    pub(super) fn end(&self) {
+        let left = self.in_flight.get() - 1;
+        self.in_flight.set(left);
+        if left == 0 {
+            self.set_phase(Phase::Idle { since: Instant::now() });
+        }
+    }
+
+    /// Everything written so far is out.
+    pub(super) fn flushed(&self) {
+        self.write_blocked.set(None);
+        if self.in_flight.get() == 0 {
+            self.answering.set(false);
+        }
+    }
+
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get()
+    }
+
+    /// Whether nothing of the next head has come.
+    pub(super) fn is_nothing_read(&self) -> bool {
+        self.raw_head.borrow().is_empty()
+    }
+
+    pub(super) fn note_write_progress(&self) {
+        if self.write_blocked.get().is_some() {
+            self.write_blocked.set(None);
+            self.set_phase(self.phase.get());
+        }
+    }
+
+    pub(super) fn note_write_blocked(&self) {
+        if self.write_blocked.get().is_none() {
+            let now = Instant::now();
+            self.write_blocked.set(Some(now));
+            self.timer.set(now + self.listener.config.timeouts.write_stall);
+        }
+    }
+
+    /// The engine tried to answer with this status on its own.
+    pub(super) fn note_refused(&self, status: u16) {
+        self.refused.set(Some(status));
+    }
+
+    pub(super) fn refused(&self) -> Option<u16> {
+        self.refused.get()
+    }
+
+    /// An answer's body broke off.
+    pub(super) fn note_body_broken(&self) {
+        self.body_broken.set(true);
+    }
+
+    pub(super) fn is_body_broken(&self) -> bool {
+        self.body_broken.get()
+    }
+
+    /// Whether the answer to the present request is the last one on this connection.
+    pub(super) fn is_last_request(&self, now: Instant) -> bool {
+        let max = self.listener.config.keep_alive.max_requests;
+        max > 0 && self.requests.get() >= max
+            || self.retires.is_some_and(|at| now >= at)
+            || self.ending.get() != Ending::NotYet
+            || self.listener.is_draining()
+    }
+
+    /// Ends the connection: at once if it is idle, else with its answer.
+    pub(super) fn end_with(&self, ending: Ending) {
+        self.ending.set(ending);
+        self.timer.fire();
+    }
+
+    pub(super) fn park(&self) {
+        let since = match self.phase.get() {
+            Phase::Idle { since } | Phase::Parked { since } => since,
+            Phase::ReadingHead { since } => since,
+            Phase::InFlight => Instant::now(),
+        };
+        self.raw_head.replace(Vec::new());
+        self.set_phase(Phase::Parked { since });
+    }
+
+    /// Since when the client has been idle.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        match self.phase.get() {
+            Phase::Idle { since } | Phase::Parked { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// An HTTP/2 client has connected: between two streams it is idle.
+    pub(super) fn begin_idle(&self) {
+        self.set_phase(Phase::Idle { since: Instant::now() });
+    }
+
+    /// The handshake is over: the time for the first head begins.
+    pub(super) fn restart(&self) {
+        self.set_phase(Phase::ReadingHead { since: Instant::now() });
+    }
+
+    /// Fires again at `deadline`.
+    pub(super) fn look_again(&self, deadline: Instant) {
+        self.timer.set(deadline);
+    }
+
+    /// A parked client sends again.
+    pub(super) fn unpark(&self) {
+        self.set_phase(Phase::ReadingHead { since: Instant::now() });
+    }
+
+    /// Whether the connection is to end as soon as it is idle.
+    pub(super) fn wants_end(&self) -> bool {
+        self.ending.get() != Ending::NotYet || self.listener.is_draining()
+    }
+
+    /// What must be done now; registers the task for what comes later.
+    pub(super) fn poll_due(&self, context: &mut Context<'_>) -> Poll<Due> {
+        let idle = matches!(self.phase.get(), Phase::Idle { .. } | Phase::Parked { .. });
+        if idle && self.wants_end() {
+            return Poll::Ready(Due::Close);
+        }
+        std::task::ready!(self.timer.poll(context));
+        let now = Instant::now();
+        if self
+            .write_blocked
+            .get()
+            .is_some_and(|at| now >= at + self.listener.config.timeouts.write_stall)
+        {
+            return Poll::Ready(Due::WriteStall);
+        }
+        match self.phase.get() {
+            Phase::Idle { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
+            Phase::Idle { since } if now >= since + PARK_AFTER => return Poll::Ready(Due::Park),
+            Phase::ReadingHead { since } if now >= since + self.listener.config.timeouts.header_read => {
+                return Poll::Ready(Due::HeaderTimeout);
+            }
+            Phase::Parked { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
+            Phase::Idle { .. } | Phase::ReadingHead { .. } | Phase::InFlight | Phase::Parked { .. } => {}
+        }
+        // Woken for something else: set the deadline of the phase again.
+        self.set_phase(self.phase.get());
+        self.timer.poll(context).map(|()| Due::Close)
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+        let config = &self.listener.config;
+        match phase {
+            Phase::Idle { since } => self.timer.set(since + PARK_AFTER.min(config.keep_alive.idle_timeout)),
+            Phase::ReadingHead { since } => self.timer.set(since + config.timeouts.header_read),
+            Phase::Parked { since } => self.timer.set(self.parked_until(since)),
+            Phase::InFlight => match self.write_blocked.get() {
+                Some(since) => self.timer.set(since + config.timeouts.write_stall),
+                None => self.timer.clear(),
+            },
+        }
+    }
+
+    fn parked_until(&self, since: Instant) -> Instant {
+        let idle = since + self.listener.config.keep_alive.idle_timeout;
+        self.retires.map_or(idle, |retires| idle.min(retires.max(since)))
+    }
+}

@@ -1,0 +1,209 @@
+//! The periodic question to one endpoint.
+
+use std::{error::Error, io, iter::successors, net::SocketAddr, sync::Weak, time::Duration};
+
+use http::StatusCode;
+use thiserror::Error;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Change, Health, Outcome,
+    exchange::{After, Answer, exchange, is_idle, request},
+};
+use crate::{
+    config::{Probe, ProbeKind},
+    http1::{ChunkedError, ResponseError},
+    net::reset_on_close,
+};
+
+/// Share of the interval by which it is longer or shorter at random, so that the probes of many endpoints, and of
+/// many proxies, do not fall into step.
+const JITTER: f64 = 0.1;
+
+/// Why a probe did not succeed.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the connection broke")]
+    Broken(#[source] io::Error),
+    #[error("the endpoint closed before the end of its answer")]
+    ClosedEarly,
+    #[error("the head of the answer does not end")]
+    EndlessHead,
+    #[error("the answer is not valid HTTP")]
+    NotHttp(#[source] ResponseError),
+    #[error("the body of the answer is malformed")]
+    BadChunks(#[source] ChunkedError),
+    #[error("status {}", .0.as_u16())]
+    Status(StatusCode),
+}
+
+impl ProbeError {
+    /// A connection that could not be opened for want of source ports, descriptors or memory says nothing about the
+    /// endpoint.
+    fn outcome(&self) -> Outcome {
+        let Self::Connect(error) = self else {
+            return Outcome::Failed;
+        };
+        let of_this_machine = [
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+        ];
+        match error.raw_os_error() {
+            Some(code) if of_this_machine.contains(&code) => Outcome::Inconclusive,
+            _ => Outcome::Failed,
+        }
+    }
+
+    fn with_causes(&self) -> String {
+        let causes = successors(Some(self as &dyn Error), |error| (*error).source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// Probes `endpoint` for as long as its `health` exists, at once and then every `interval`.
+///
+/// `host_header` is sent where the probe has no host of its own. `connect` opens a connection to the endpoint; its
+/// time is within the probe's timeout. A change of the verdict is logged.
+///
+/// Cancellation: drop it at any time; the kept connection is closed.
+pub async fn run(
+    endpoint: SocketAddr,
+    host_header: String,
+    probe: Probe,
+    health: Weak<Health>,
+    connect: impl AsyncFn() -> io::Result<TcpStream>,
+) {
+    let mut prober = Prober::new(&probe.kind, &host_header, connect);
+    while health.strong_count() > 0 {
+        let started = Instant::now();
+        let result = match timeout(probe.timeout, prober.ask()).await {
+            Ok(result) => result,
+            Err(_) => Err(ProbeError::TimedOut),
+        };
+        let Some(health) = health.upgrade() else { return };
+        record(endpoint, &health, result, &probe);
+        drop(health);
+        sleep_until(started + jittered(probe.interval, fastrand::f64())).await;
+    }
+}
+
+fn record(endpoint: SocketAddr, health: &Health, result: Result<Success, ProbeError>, probe: &Probe) {
+    let (outcome, text) = match result {
+        Ok(Success::Connected) => (Outcome::Succeeded, "connected".to_owned()),
+        Ok(Success::Status(status)) => (Outcome::Succeeded, format!("status {}", status.as_u16())),
+        Err(error) => (error.outcome(), error.with_causes()),
+    };
+    tracing::debug!(%endpoint, ?outcome, found = text, "probe");
+    match health.record_probe(outcome, text.as_str(), probe, Instant::now()) {
+        Some(Change::BecameHealthy) => tracing::info!(%endpoint, reason = text, "endpoint is healthy"),
+        Some(Change::BecameUnhealthy) => tracing::info!(%endpoint, reason = text, "endpoint is unhealthy"),
+        None => {}
+    }
+}
+
+/// `random` is from 0 to 1.
+fn jittered(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * random)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Success {
+    Connected,
+    Status(StatusCode),
+}
+
+/// Asks one endpoint, over one connection for as long as the endpoint lets it live.
+struct Prober<C> {
+    question: Question,
+    connect: C,
+    kept: Option<TcpStream>,
+}
+
+enum Question {
+    Http { request: Vec<u8>, statuses: (u16, u16) },
+    Tcp,
+}
+
+impl<C: AsyncFn() -> io::Result<TcpStream>> Prober<C> {
+    fn new(kind: &ProbeKind, host_header: &str, connect: C) -> Self {
+        let question = match kind {
+            ProbeKind::Tcp => Question::Tcp,
+            ProbeKind::Http { path, host, statuses } => Question::Http {
+                request: request(path, host.as_deref().unwrap_or(host_header)),
+                statuses: *statuses,
+            },
+        };
+        Self {
+            question,
+            connect,
+            kept: None,
+        }
+    }
+
+    /// One probe. The caller bounds the time.
+    ///
+    /// Cancellation: the connection in use is out of `kept` then, so it is closed and the next probe opens another.
+    async fn ask(&mut self) -> Result<Success, ProbeError> {
+        let Question::Http { request, statuses } = &self.question else {
+            connect(&self.connect).await?;
+            return Ok(Success::Connected);
+        };
+        let kept = match self.kept.take() {
+            Some(stream) => answer_on_kept(stream, request).await,
+            None => None,
+        };
+        let (stream, answer) = match kept {
+            Some(answered) => answered,
+            None => answer_on(connect(&self.connect).await?, request).await?,
+        };
+        match answer.after {
+            After::Keep => self.kept = Some(stream),
+            After::Close => drop(stream),
+            After::ClosedByEndpoint => reset_on_close(&stream),
+        }
+        let status = answer.status;
+        if (statuses.0..=statuses.1).contains(&status.as_u16()) {
+            Ok(Success::Status(status))
+        } else {
+            Err(ProbeError::Status(status))
+        }
+    }
+}
+
+async fn connect(connect: &impl AsyncFn() -> io::Result<TcpStream>) -> Result<TcpStream, ProbeError> {
+    connect().await.map_err(ProbeError::Connect)
+}
+
+/// `None` where the connection turned out dead: that says nothing about an endpoint that may open another.
+async fn answer_on_kept(stream: TcpStream, request: &[u8]) -> Option<(TcpStream, Answer)> {
+    if !is_idle(&stream) {
+        reset_on_close(&stream);
+        return None;
+    }
+    answer_on(stream, request).await.ok()
+}
+
+/// A connection without a whole answer is aborted: it is dead already, or in the middle of something.
+async fn answer_on(mut stream: TcpStream, request: &[u8]) -> Result<(TcpStream, Answer), ProbeError> {
+    match exchange(&mut stream, request).await {
+        Ok(answer) => Ok((stream, answer)),
+        Err(error) => {
+            reset_on_close(&stream);
+            Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Opens upstream sockets: the one seam through which every connection to an endpoint is made.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::{TcpOptions, sockopt};
+
+/// How to open a connection to an endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectOptions {
+    /// `None`: the kernel's choice.
+    pub source: Option<IpAddr>,
+    pub tcp: TcpOptions,
+    /// The whole range of source ports, as [`local_port_range`] read it.
+    pub port_range: Option<(u16, u16)>,
+}
+
+/// Opens a connection with every option set that keeps source ports free: the port is chosen by `connect()` for this
+/// destination alone, and a later `close()` leaves no TIME_WAIT.
+///
+/// The caller bounds the time.
+///
+/// # Errors
+/// Those of `connect()`; `EADDRNOTAVAIL` and `EADDRINUSE` mean that this machine has no source port left for the
+/// destination and say nothing about the endpoint. A connection to itself (an unused port of loopback inside the
+/// range of source ports) is `ConnectionRefused`.
+///
+/// Cancellation: dropping the future closes the socket, which frees its port at once.
+pub async fn connect(endpoint: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+    let socket = match endpoint {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    prepare(&socket, options)?;
+    let stream = socket.connect(endpoint).await?;
+    if stream.local_addr()? == stream.peer_addr()? {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        return Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            "connected to itself: nothing listens there",
+        ));
+    }
+    Ok(stream)
+}
+
+fn prepare(socket: &TcpSocket, options: &ConnectOptions) -> io::Result<()> {
+    if let Some((low, high)) = options.port_range {
+        // Linux before 6.3 lacks the option; the connection works without it.
+        let _ = sockopt::set_local_port_range(socket, low, high);
+    }
+    if let Some(source) = options.source {
+        sockopt::set_bind_address_no_port(socket)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.set_nodelay(true)?;
+    options.tcp.apply(&SockRef::from(socket))?;
+    sockopt::set_no_time_wait(socket)
+}
+
+/// The kernel's range of source ports, both ends included; `None` where it cannot be read.
+pub fn local_port_range() -> Option<(u16, u16)> {
+    parse_port_range(&std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?)
+}
+
+fn parse_port_range(text: &str) -> Option<(u16, u16)> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse::<u16>);
+    let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (low > 0 && low <= high).then_some((low, high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_range_is_read_as_the_kernel_writes_it() {
+        assert_eq!(parse_port_range("32768\t60999\n"), Some((32768, 60999)));
+        assert_eq!(parse_port_range("5 4"), None);
+        assert_eq!(parse_port_range("nonsense"), None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_its_source_address_and_options() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let options = ConnectOptions {
+            source: Some(IpAddr::from([127, 0, 0, 7])),
+            tcp: TcpOptions::default(),
+            port_range: local_port_range(),
+        };
+        let stream = connect(listener.local_addr().expect("bound"), &options)
+            .await
+            .expect("connects");
+        assert_eq!(
+            stream.local_addr().expect("connected").ip(),
+            IpAddr::from([127, 0, 0, 7])
+        );
+        assert!(stream.nodelay().expect("option"));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        let address = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+            listener.local_addr().expect("bound")
+        };
+        let options = ConnectOptions {
+            source: None,
+            tcp: TcpOptions::default(),
+            port_range: None,
+        };
+        let error = connect(address, &options).await.expect_err("nothing listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,582 @@
+//! The kept connections of one endpoint.
+//!
+//! # Which connection does a request get?
+//! The most recently used idle one of its own worker; failing that, one of a sibling worker; failing that, the right to
+//! open one (a [`Permit`]), of which there are exactly `max_connections` over all workers. When all are in use the
+//! request waits in order, and gets the first connection that comes back or the first permit, whichever is earlier.
+//!
+//! # How does a connection come back?
+//! By [`Pooled::check_in`], which only the end of an exchange at its exact border may call. A [`Pooled`] that is dropped
+//! otherwise is closed: what state it is in, nobody knows.
+//!
+//! # What does it cost?
+//! A checkout on the own shard is one uncontended lock and no system call: an idle socket stays registered with its
+//! worker's reactor, whose readiness tells whether the endpoint has closed it or sent something.
+//!
+//! The pool is generic over its connection and opens none itself.
+
+mod idle;
+mod limit;
+mod reason;
+
+use std::{
+    future::Future,
+    mem,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+    },
+};
+
+use idle::{Evicted, Idle, IdleSet};
+use limit::{Grant, Limit};
+use tokio::time::Instant;
+
+pub use limit::Permit;
+pub use reason::{CloseReason, OpenReason};
+
+use crate::config;
+
+/// What the pool asks of what it keeps.
+pub trait Connection: Send + 'static {
+    /// The state of an idle connection as the reactor of its worker last saw it, without a system call.
+    fn liveness(&self) -> Liveness;
+
+    /// Moves it to the calling worker's reactor and looks at the socket itself.
+    ///
+    /// # Errors
+    /// Why it cannot be used, once it has been closed for that.
+    fn adopt(self) -> Result<Self, CloseReason>
+    where
+        Self: Sized;
+
+    /// Ends it in the way that the reason demands.
+    fn close(self, reason: CloseReason);
+}
+
+/// What an idle connection shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    Silent,
+    Closed,
+    Reset,
+    /// Bytes that no request asked for.
+    Readable,
+}
+
+/// The pool of one endpoint.
+#[derive(Debug)]
+pub struct Pool<C: Connection> {
+    /// One per worker. A shard's lock is contended only while a sibling looks for a connection to take.
+    shards: Box<[Shard<C>]>,
+    limit: Arc<Limit<C>>,
+    idle: AtomicUsize,
+    max_idle: AtomicUsize,
+    /// Once set, what comes back is closed for this reason.
+    closed: AtomicBool,
+    counts: Counts,
+}
+
+/// Keeps neighbours off each other's cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard<C>(Mutex<ShardState<C>>);
+
+#[derive(Debug)]
+struct ShardState<C> {
+    idle: IdleSet<C>,
+    policy: config::Pool,
+    reused: u64,
+}
+
+#[derive(Debug)]
+struct Counts {
+    opened: [AtomicU64; OpenReason::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
+    stolen: AtomicU64,
+    waited: AtomicU64,
+    wait_timeouts: AtomicU64,
+    queue_full: AtomicU64,
+}
+
+/// What the pool looks like at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Connections that exist, idle ones included.
+    pub connections: usize,
+    pub idle: usize,
+    pub waiting: usize,
+    pub reused: u64,
+    pub stolen: u64,
+    pub waited: u64,
+    pub wait_timeouts: u64,
+    pub queue_full: u64,
+    pub opened: Vec<(OpenReason, u64)>,
+    pub closed: Vec<(CloseReason, u64)>,
+}
+
+/// The answer to a checkout.
+#[derive(Debug)]
+pub enum Checkout<C: Connection> {
+    Reused(Pooled<C>),
+    /// The caller opens a connection and hands it to [`Pool::opened`].
+    Open(Permit<C>, OpenReason),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CheckoutError {
+    #[error("all connections are in use and the queue is full")]
+    QueueFull,
+    #[error("all connections are in use and none became free in time")]
+    TimedOut,
+}
+
+/// A connection checked out for one request.
+#[derive(Debug)]
+pub struct Pooled<C: Connection> {
+    /// Invariant: `Some` until `check_in`, `close` or the drop takes it.
+    slot: Option<Idle<C>>,
+    pool: Arc<Pool<C>>,
+    reused: Reused,
+}
+
+/// Whether a connection has carried a request before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reused {
+    Yes,
+    No,
+}
+
+impl<C: Connection> Pool<C> {
+    pub fn new(policy: &config::Pool, workers: usize) -> Arc<Self> {
+        let shard = || {
+            Shard(Mutex::new(ShardState {
+                idle: IdleSet::new(),
+                policy: *policy,
+                reused: 0,
+            }))
+        };
+        Arc::new(Self {
+            shards: (0..workers.max(1)).map(|_| shard()).collect(),
+            limit: Limit::new(policy.max_connections),
+            idle: AtomicUsize::new(0),
+            max_idle: AtomicUsize::new(policy.max_idle),
+            closed: AtomicBool::new(false),
+            counts: Counts {
+                opened: Default::default(),
+                closed: Default::default(),
+                stolen: AtomicU64::new(0),
+                waited: AtomicU64::new(0),
+                wait_timeouts: AtomicU64::new(0),
+                queue_full: AtomicU64::new(0),
+            },
+        })
+    }
+
+    /// Puts a reloaded policy in force; kept connections stay, as far as it lets them.
+    pub fn set_policy(&self, policy: &config::Pool) {
+        for shard in &self.shards {
+            shard.lock().policy = *policy;
+        }
+        self.max_idle.store(policy.max_idle, Relaxed);
+        self.limit.set_max(policy.max_connections);
+    }
+
+    /// Finds a connection for a request on `worker`, or the right to open one; waits for either at most until
+    /// `deadline` is ready.
+    ///
+    /// Cancellation: the place in the queue is given up, and what was granted in the same moment goes back.
+    pub async fn checkout(
+        self: &Arc<Self>,
+        worker: usize,
+        now: Instant,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Checkout<C>, CheckoutError> {
+        if let Some(found) = self.try_checkout(worker, now) {
+            return Ok(found);
+        }
+        self.wait(worker, now, deadline).await
+    }
+
+    /// As [`Pool::checkout`], without waiting.
+    pub fn try_checkout(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Checkout<C>> {
+        if self.max_idle.load(Relaxed) == 0 {
+            return Some(Checkout::Open(self.limit.try_acquire()?, OpenReason::PoolingOff));
+        }
+        let mut evicted = Evicted::new();
+        let idle = self
+            .take_own(worker, now, &mut evicted)
+            .or_else(|| self.steal(worker, now, &mut evicted));
+        let reason = if evicted.is_empty() {
+            OpenReason::NoneIdle
+        } else {
+            OpenReason::AllExpired
+        };
+        self.close_evicted(evicted);
+        match idle {
+            Some(idle) => Some(Checkout::Reused(self.pooled(idle, Reused::Yes))),
+            None => Some(Checkout::Open(self.limit.try_acquire()?, reason)),
+        }
+    }
+
+    /// Takes charge of a connection that was opened with `permit`.
+    pub fn opened(
+        self: &Arc<Self>,
+        connection: C,
+        permit: Permit<C>,
+        reason: OpenReason,
+        now: Instant,
+        max_lifetime: std::time::Duration,
+    ) -> Pooled<C> {
+        self.counts.opened[reason as usize].fetch_add(1, Relaxed);
+        let retires = idle::retirement(now, max_lifetime, fastrand::f64());
+        self.pooled(
+            Idle {
+                connection,
+                permit,
+                opened: now,
+                idle_since: now,
+                retires,
+                requests: 0,
+            },
+            Reused::No,
+        )
+    }
+
+    /// Closes what `worker` keeps and should not: dead, too old, idle for too long. To be called every 250 ms or so, so
+    /// that a socket which the endpoint has closed never stays (CLOSE_WAIT).
+    pub fn sweep(&self, worker: usize, now: Instant) {
+        let mut evicted = Evicted::new();
+        {
+            let mut state = self.shards[worker].lock();
+            let policy = state.policy;
+            state.idle.evict(&policy, now, &mut evicted);
+        }
+        self.idle.fetch_sub(evicted.len(), Relaxed);
+        self.close_evicted(evicted);
+    }
+
+    /// Closes everything idle, and everything that comes back from now on.
+    pub fn close(&self, reason: CloseReason) {
+        self.closed.store(true, SeqCst);
+        for shard in &self.shards {
+            let idle = shard.lock().idle.clear();
+            self.idle.fetch_sub(idle.len(), Relaxed);
+            self.close_evicted(idle.into_iter().map(|idle| (idle, reason)).collect());
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let counts = &self.counts;
+        Status {
+            connections: self.limit.held(),
+            idle: self.idle.load(Relaxed),
+            waiting: self.limit.waiting(),
+            reused: self.shards.iter().map(|shard| shard.lock().reused).sum(),
+            stolen: counts.stolen.load(Relaxed),
+            waited: counts.waited.load(Relaxed),
+            wait_timeouts: counts.wait_timeouts.load(Relaxed),
+            queue_full: counts.queue_full.load(Relaxed),
+            opened: OpenReason::ALL
+                .iter()
+                .map(|r| (*r, counts.opened[*r as usize].load(Relaxed)))
+                .collect(),
+            closed: CloseReason::ALL
+                .iter()
+                .map(|r| (*r, counts.closed[*r as usize].load(Relaxed)))
+                .collect(),
+        }
+    }
+
+    fn take_own(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Idle<C>> {
+        let mut state = self.shards[worker].lock();
+        let policy = state.policy;
+        let before = state.idle.len();
+        let idle = state.idle.take(&policy, now, evicted);
+        state.reused += u64::from(idle.is_some());
+        let taken = before - state.idle.len();
+        drop(state);
+        self.idle.fetch_sub(taken, Relaxed);
+        idle
+    }
+
+    /// Takes an idle connection from a sibling: two system calls to move it and one to look at it, which is less than a
+    /// new connection costs, and keeps their number at what one worker would need.
+    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Idle<C>> {
+        for step in 1..self.shards.len() {
+            while self.idle.load(Relaxed) > 0 {
+                let sibling = &self.shards[(worker + step) % self.shards.len()];
+                let (stolen, policy) = {
+                    let mut state = sibling.lock();
+                    (state.idle.steal(), state.policy)
+                };
+                let Some(idle) = stolen else { break };
+                self.idle.fetch_sub(1, Relaxed);
+                if let Some(reason) = idle::worn_out(idle.retires, idle.requests, &policy, now) {
+                    evicted.push((idle, reason));
+                } else if let Some(idle) = self.adopt(idle) {
+                    self.counts.stolen.fetch_add(1, Relaxed);
+                    self.shards[worker].lock().reused += 1;
+                    return Some(idle);
+                }
+            }
+        }
+        None
+    }
+
+    /// Brings a connection of another worker over to this one.
+    fn adopt(&self, idle: Idle<C>) -> Option<Idle<C>> {
+        let Idle {
+            connection,
+            permit,
+            opened,
+            idle_since,
+            retires,
+            requests,
+        } = idle;
+        match connection.adopt() {
+            Ok(connection) => Some(Idle {
+                connection,
+                permit,
+                opened,
+                idle_since,
+                retires,
+                requests,
+            }),
+            Err(reason) => {
+                self.counts.closed[reason as usize].fetch_add(1, Relaxed);
+                None
+            }
+        }
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        worker: usize,
+        now: Instant,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Checkout<C>, CheckoutError> {
+        let length = self.shards[worker].lock().policy.wait.queue;
+        let Some(waiter) = self.limit.join(length) else {
+            self.counts.queue_full.fetch_add(1, Relaxed);
+            return Err(CheckoutError::QueueFull);
+        };
+        let mut waiting = Waiting { pool: self, waiter };
+        // By the invariant of `join`.
+        if let Some(found) = self.try_checkout(worker, now) {
+            return Ok(found);
+        }
+        self.counts.waited.fetch_add(1, Relaxed);
+        tokio::select! {
+            biased;
+            granted = &mut waiting.waiter.granted => match granted {
+                Ok(grant) => self.take_up(worker, grant),
+                Err(_) => Err(CheckoutError::TimedOut),
+            },
+            () = deadline => {
+                self.counts.wait_timeouts.fetch_add(1, Relaxed);
+                Err(CheckoutError::TimedOut)
+            }
+        }
+    }
+
+    fn take_up(self: &Arc<Self>, worker: usize, grant: Grant<C>) -> Result<Checkout<C>, CheckoutError> {
+        match grant {
+            Grant::Permit(permit) => Ok(Checkout::Open(permit, OpenReason::NoneIdle)),
+            Grant::Connection(idle) => match self.adopt(idle) {
+                Some(idle) => {
+                    self.shards[worker].lock().reused += 1;
+                    Ok(Checkout::Reused(self.pooled(idle, Reused::Yes)))
+                }
+                // Its permit went to the next in the queue, if there is one; else it can be had again.
+                None => match self.limit.try_acquire() {
+                    Some(permit) => Ok(Checkout::Open(permit, OpenReason::AllExpired)),
+                    None => Err(CheckoutError::TimedOut),
+                },
+            },
+        }
+    }
+
+    fn check_in(&self, worker: usize, mut idle: Idle<C>, now: Instant) {
+        idle.requests += 1;
+        idle.idle_since = now;
+        let shard = &self.shards[worker];
+        let policy = shard.lock().policy;
+        if let Some(reason) = self.unwelcome(&idle, &policy, now) {
+            return self.end(idle, reason);
+        }
+        if self.limit.waiting() > 0 {
+            match self.limit.hand_over(idle) {
+                Some(back) => idle = back,
+                None => return,
+            }
+        }
+        self.idle.fetch_add(1, SeqCst);
+        shard.lock().idle.push(idle);
+        if self.limit.waiting() > 0 || self.closed.load(SeqCst) {
+            self.rescue(shard);
+        }
+    }
+
+    /// Why a connection that comes back is not kept.
+    fn unwelcome(&self, idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+        if self.closed.load(SeqCst) {
+            return Some(CloseReason::EndpointRemoved);
+        }
+        if self.limit.waiting() == 0 && self.idle.load(Relaxed) >= policy.max_idle {
+            return Some(CloseReason::Surplus);
+        }
+        match idle.connection.liveness() {
+            Liveness::Silent => idle::worn_out(idle.retires, idle.requests, policy, now),
+            Liveness::Closed => Some(CloseReason::ClosedByEndpoint),
+            Liveness::Reset => Some(CloseReason::ResetByEndpoint),
+            Liveness::Readable => Some(CloseReason::UnexpectedBytes),
+        }
+    }
+
+    /// A waiter joined, or the pool was closed, while a connection was being put back.
+    fn rescue(&self, shard: &Shard<C>) {
+        let Some(idle) = shard.lock().idle.steal() else { return };
+        self.idle.fetch_sub(1, Relaxed);
+        if self.closed.load(SeqCst) {
+            self.end(idle, CloseReason::EndpointRemoved);
+        } else if let Some(idle) = self.limit.hand_over(idle) {
+            self.idle.fetch_add(1, Relaxed);
+            shard.lock().idle.push(idle);
+        }
+    }
+
+    fn pooled(self: &Arc<Self>, idle: Idle<C>, reused: Reused) -> Pooled<C> {
+        Pooled {
+            slot: Some(idle),
+            pool: Arc::clone(self),
+            reused,
+        }
+    }
+
+    fn close_evicted(&self, evicted: Evicted<C>) {
+        for (idle, reason) in evicted {
+            self.end(idle, reason);
+        }
+    }
+
+    fn end(&self, idle: Idle<C>, reason: CloseReason) {
+        self.counts.closed[reason as usize].fetch_add(1, Relaxed);
+        let Idle { connection, permit, .. } = idle;
+        connection.close(reason);
+        drop(permit);
+    }
+}
+
+impl<C> Shard<C> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ShardState<C>> {
+        self.0.lock().expect("no panic under this lock")
+    }
+}
+
+impl<C: Connection> Pooled<C> {
+    pub fn reused(&self) -> Reused {
+        self.reused
+    }
+
+    /// How long it had been idle before this request.
+    pub fn idle_for(&self, now: Instant) -> std::time::Duration {
+        self.slot
+            .as_ref()
+            .map_or_else(Default::default, |idle| now.saturating_duration_since(idle.idle_since))
+    }
+
+    /// How long ago it was opened.
+    pub fn age(&self, now: Instant) -> std::time::Duration {
+        self.slot
+            .as_ref()
+            .map_or_else(Default::default, |idle| now.saturating_duration_since(idle.opened))
+    }
+
+    /// Gives it back for the next request. Only for an exchange that ended exactly at its border on both sides.
+    pub fn check_in(mut self, worker: usize, now: Instant) {
+        if let Some(idle) = self.slot.take() {
+            self.pool.check_in(worker, idle, now);
+        }
+    }
+
+    /// Ends it.
+    pub fn close(mut self, reason: CloseReason) {
+        if let Some(idle) = self.slot.take() {
+            self.pool.end(idle, reason);
+        }
+    }
+
+    /// Ends it and keeps its permit, to open another in its place at once.
+    pub fn replace(mut self, reason: CloseReason) -> Permit<C> {
+        let Idle { connection, permit, .. } = self
+            .slot
+            .take()
+            .expect("only an ending takes it, and that consumes self");
+        self.pool.counts.closed[reason as usize].fetch_add(1, Relaxed);
+        connection.close(reason);
+        permit
+    }
+}
+
+impl<C: Connection> std::ops::Deref for Pooled<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self
+            .slot
+            .as_ref()
+            .expect("only an ending takes it, and that consumes self")
+            .connection
+    }
+}
+
+impl<C: Connection> std::ops::DerefMut for Pooled<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self
+            .slot
+            .as_mut()
+            .expect("only an ending takes it, and that consumes self")
+            .connection
+    }
+}
+
+impl<C: Connection> Drop for Pooled<C> {
+    fn drop(&mut self) {
+        if let Some(idle) = self.slot.take() {
+            self.pool.end(idle, CloseReason::ClientGone);
+        }
+    }
+}
+
+/// A wait that gives back what came too late.
+struct Waiting<'a, C: Connection> {
+    pool: &'a Arc<Pool<C>>,
+    waiter: limit::Waiter<C>,
+}
+
+impl<C: Connection> Drop for Waiting<'_, C> {
+    fn drop(&mut self) {
+        match self.waiter.abandon() {
+            Some(Grant::Connection(idle)) => {
+                if let Some(idle) = self.pool.limit.hand_over(idle) {
+                    self.pool.end(idle, CloseReason::Surplus);
+                }
+            }
+            Some(Grant::Permit(permit)) => drop(permit),
+            None => {}
+        }
+    }
+}
+
+impl<C: Connection> Drop for Pool<C> {
+    fn drop(&mut self) {
+        for shard in &mut self.shards {
+            let state = shard.0.get_mut().expect("no panic under this lock");
+            for idle in mem::replace(&mut state.idle, IdleSet::new()).clear() {
+                idle.connection.close(CloseReason::EndpointRemoved);
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The head that an endpoint gets: the client's end-to-end fields, what is said of the client, and the route's edits.
+
+use std::{fmt::Write, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+
+use super::target::Target;
+use crate::{
+    config::{Forwarding, HostHeader},
+    downstream::Client,
+    http1::RequestHead,
+    snapshot::ForwardTo,
+    upstream::{Endpoint, Expectation, RequestFraming, take_write},
+};
+
+/// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
+/// depends on (rule of RFC 9110 7.6.1; Apache CVE-2022-31813).
+const PROTECTED: [HeaderName; 9] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::FORWARDED,
+    header::VIA,
+    header::EXPECT,
+    header::CONTENT_TYPE,
+];
+
+/// What is needed to write a head for any endpoint of the route's cluster.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) request: Request<()>,
+    pub(super) client: &'a Client,
+    pub(super) forwarding: &'a Forwarding,
+    pub(super) to: &'a ForwardTo,
+    pub(super) framing: RequestFraming,
+    pub(super) expectation: Expectation,
+}
+
+/// Refuses a Connection field that names what it must not.
+///
+/// # Errors
+/// Plain words for the client.
+pub(super) fn check_connection(headers: &HeaderMap) -> Result<(), &'static str> {
+    for name in nominated(headers) {
+        let forwarded = name.len() > 12 && name[..12].eq_ignore_ascii_case("x-forwarded-");
+        if forwarded
+            || PROTECTED
+                .iter()
+                .any(|protected| protected.as_str().eq_ignore_ascii_case(name))
+        {
+            return Err("Connection names a field that is not the connection's");
+        }
+    }
+    Ok(())
+}
+
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+impl Head<'_> {
+    /// The whole head for `endpoint`, and the memory of the client's fields for those of the answer.
+    pub(super) fn encode(self, endpoint: &Endpoint) -> (Vec<u8>, HeaderMap) {
+        let mut out = take_write();
+        self.write(&mut out, &Target::of_checked(&self.request), endpoint);
+        let mut recycled = self.request.into_parts().0.headers;
+        recycled.clear();
+        (out, recycled)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, endpoint: &Endpoint) {
+        let headers = self.request.headers();
+        let replaced;
+        let path = match &self.to.replace_prefix {
+            Some((cut, with)) if target.whole != "*" => {
+                replaced = replace_prefix(target, *cut, with);
+                &replaced
+            }
+            _ => target.whole,
+        };
+        let mut head = RequestHead::start(out, self.request.method(), path.as_bytes());
+        self.host(&mut head, target, endpoint);
+        self.fields(&mut head);
+        self.of_client(&mut head, target);
+        for (name, value) in self.to.request_headers.set.iter().chain(&self.to.request_headers.add) {
+            head.field(name, value);
+        }
+        match self.framing {
+            RequestFraming::None => {}
+            RequestFraming::Length(length) => head.length(length),
+            RequestFraming::Chunked => head.chunked(),
+        }
+        // A method that usually has a body says that it has none (RFC 9110 8.6).
+        if self.framing == RequestFraming::None && headers.contains_key(header::CONTENT_LENGTH) {
+            head.length(0);
+        }
+        if self.to.cluster.pool.max_idle == 0 {
+            head.raw_field("connection", b"close");
+        }
+        head.finish();
+    }
+
+    fn host(&self, head: &mut RequestHead<'_>, target: &Target<'_>, endpoint: &Endpoint) {
+        match &self.to.host_header {
+            HostHeader::Fixed(value) => head.field(&header::HOST, value),
+            HostHeader::Keep if !target.authority.is_empty() => {
+                head.raw_field("host", target.authority.as_bytes());
+            }
+            HostHeader::Keep | HostHeader::Endpoint => head.raw_field("host", endpoint.name.as_bytes()),
+        }
+    }
+
+    /// The client's fields, less those that end here and those that the route removes or replaces.
+    fn fields(&self, head: &mut RequestHead<'_>) {
+        let headers = self.request.headers();
+        let nominates = headers.contains_key(header::CONNECTION);
+        let edits = &self.to.request_headers;
+        let edited = !edits.remove.is_empty() || !edits.set.is_empty();
+        let mut cookies: Option<&HeaderValue> = None;
+        for (name, value) in headers {
+            if ends_here(name)
+                || nominates && nominated(headers).any(|option| name.as_str().eq_ignore_ascii_case(option))
+                || edited && self.is_edited(name)
+            {
+                continue;
+            }
+            if *name == header::COOKIE && self.request.version() == http::Version::HTTP_2 {
+                cookies = Some(value);
+                continue;
+            }
+            head.field(name, value);
+        }
+        if cookies.is_some() {
+            self.cookies(head);
+        }
+        if self.expectation == Expectation::Continue {
+            head.raw_field("expect", b"100-continue");
+        }
+    }
+
+    /// HTTP/2 may split Cookie into crumbs; HTTP/1.1 has one (RFC 9113 8.2.3).
+    fn cookies(&self, head: &mut RequestHead<'_>) {
+        let crumbs: Vec<_> = self
+            .request
+            .headers()
+            .get_all(header::COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        head.raw_field("cookie", &crumbs.join(&b"; "[..]));
+    }
+
+    fn is_edited(&self, name: &HeaderName) -> bool {
+        let edits = &self.to.request_headers;
+        edits.remove.contains(name) || edits.set.iter().any(|(set, _)| set == name)
+    }
+
+    /// Who the client is. What it says of itself counts only if it is a trusted proxy.
+    fn of_client(&self, head: &mut RequestHead<'_>, target: &Target<'_>) {
+        let headers = self.request.headers();
+        let ip = self.client.address.ip();
+        let trusted = self.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip));
+        let said = |name: &str| trusted.then(|| headers.get_all(name)).into_iter().flatten();
+        if self.forwarding.x_forwarded {
+            let mut buffer = Text::default();
+            for value in said("x-forwarded-for") {
+                buffer.list(value.as_bytes());
+            }
+            buffer.ip(ip);
+            head.raw_field("x-forwarded-for", buffer.bytes());
+            let proto = if self.client.tls.is_some() {
+                &b"https"[..]
+            } else {
+                b"http"
+            };
+            head.raw_field(
+                "x-forwarded-proto",
+                said("x-forwarded-proto").next().map_or(proto, HeaderValue::as_bytes),
+            );
+            let host = said("x-forwarded-host")
+                .next()
+                .map_or(target.authority.as_bytes(), HeaderValue::as_bytes);
+            if !host.is_empty() {
+                head.raw_field("x-forwarded-host", host);
+            }
+        }
+        if self.forwarding.forwarded {
+            head.raw_field("forwarded", &self.forwarded(target, ip, said("forwarded")));
+        }
+        if let Some(via) = &self.forwarding.via {
+            let said = headers.get_all(header::VIA);
+            head.raw_field("via", &super::via::extended(said.iter(), self.request.version(), via));
+        }
+    }
+
+    /// RFC 7239 4.
+    fn forwarded<'v>(&self, target: &Target<'_>, ip: IpAddr, said: impl Iterator<Item = &'v HeaderValue>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for value in said {
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        let node = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        };
+        let proto = if self.client.tls.is_some() { "https" } else { "http" };
+        out.extend_from_slice(format!("for={node};proto={proto}").as_bytes());
+        if !target.authority.is_empty() {
+            out.extend_from_slice(format!(";host=\"{}\"", target.authority).as_bytes());
+        }
+        out
+    }
+}
+
+/// Fields that are ours to write, or that belong to the client's connection (RFC 9110 7.6.1).
+fn ends_here(name: &HeaderName) -> bool {
+    match *name {
+        header::HOST
+        | header::CONNECTION
+        | header::TRANSFER_ENCODING
+        | header::CONTENT_LENGTH
+        | header::TE
+        | header::UPGRADE
+        | header::EXPECT
+        | header::FORWARDED
+        | header::VIA => true,
+        _ => {
+            let name = name.as_str();
+            // By the first letter: nearly every other field is told apart by one comparison.
+            match name.as_bytes()[0] {
+                b'x' => matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host"),
+                b'k' => name == "keep-alive",
+                b'p' => name == "proxy-connection",
+                b'h' => name == "http2-settings",
+                _ => false,
+            }
+        }
+    }
+}
+
+/// How a request's body reaches the endpoint: by what the engine made of the client's framing, in our own words.
+pub(super) fn framing(body: &impl hyper::body::Body) -> RequestFraming {
+    if body.is_end_stream() {
+        return RequestFraming::None;
+    }
+    body.size_hint()
+        .exact()
+        .map_or(RequestFraming::Chunked, RequestFraming::Length)
+}
+
+/// The target with the first `cut` bytes of its path replaced.
+fn replace_prefix(target: &Target<'_>, cut: usize, with: &str) -> String {
+    let rest = target.path.get(cut..).unwrap_or("");
+    let slash = if rest.starts_with('/') || (with.len() > 1 && rest.is_empty()) {
+        ""
+    } else {
+        "/"
+    };
+    format!("{with}{slash}{rest}{}", target.query)
+}
+
+/// A short field value made without allocating.
+#[derive(Default)]
+struct Text(Vec<u8>, arrayless::Inline);
+
+mod arrayless {
+    /// Room for the longest textual IP address.
+    pub(super) struct Inline {
+        pub(super) bytes: [u8; 48],
+        pub(super) length: usize,
+    }
+
+    impl Default for Inline {
+        fn default() -> Self {
+            Self {
+                bytes: [0; 48],
+                length: 0,
+            }
+        }
+    }
+
+    impl std::fmt::Write for Inline {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            let end = self.length + text.len();
+            self.bytes
+                .get_mut(self.length..end)
+                .ok_or(std::fmt::Error)?
+                .copy_from_slice(text.as_bytes());
+            self.length = end;
+            Ok(())
+        }
+    }
+}
+
+impl Text {
+    fn list(&mut self, value: &[u8]) {
+        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(b", ");
+    }
+
+    fn ip(&mut self, ip: IpAddr) {
+        write!(self.1, "{ip}").expect("an IP address has at most 45 characters");
+    }
+
+    fn bytes(&mut self) -> &[u8] {
+        if self.0.is_empty() {
+            return &self.1.bytes[..self.1.length];
+        }
+        self.0.extend_from_slice(&self.1.bytes[..self.1.length]);
+        &self.0
+    }
+}

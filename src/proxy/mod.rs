@@ -1,0 +1,313 @@
+//! One request: the whole way on one screen is [`Proxy::answer`].
+//!
+//! Everything that the proxy answers itself goes through [`answer`], and everything that is noted of a request through
+//! its [`Account`].
+
+mod account;
+mod answer;
+mod body;
+mod forward;
+mod reason;
+mod target;
+mod via;
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use account::Account;
+use arc_swap::ArcSwap;
+use body::Source;
+use forward::Head;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use hyper::body::Incoming;
+use target::Target;
+use tokio::time::Instant;
+
+pub use body::Body;
+pub use reason::Reason;
+
+use crate::{
+    balance::PickState,
+    config::HeaderEdits,
+    downstream::{Client, Handle, Refusal},
+    http1, routing,
+    snapshot::{Action, ForwardTo, Snapshot},
+    upstream::{self, Expectation, Failed, Local, Outgoing, Patience},
+    worker::Timers,
+};
+
+/// The proxy on one worker.
+#[derive(Debug)]
+pub struct Proxy {
+    worker: usize,
+    timers: Timers,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    /// The snapshot as this worker last saw it.
+    view: RefCell<Rc<View>>,
+}
+
+/// A snapshot with what this worker keeps beside it. Requests share it by a count that no other core touches.
+#[derive(Debug)]
+pub(crate) struct View {
+    snapshot: Arc<Snapshot>,
+    worker: usize,
+    /// One for each cluster.
+    picks: Vec<PickState>,
+}
+
+impl Proxy {
+    pub fn new(worker: usize, timers: Timers, snapshots: Arc<ArcSwap<Snapshot>>) -> Self {
+        let view = RefCell::new(Rc::new(View::new(snapshots.load_full(), worker)));
+        Self {
+            worker,
+            timers,
+            snapshots,
+            view,
+        }
+    }
+
+    /// Lets go of a snapshot that a reload has replaced, also when no request comes.
+    pub fn refresh(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.view().snapshot)
+    }
+
+    fn view(&self) -> Rc<View> {
+        // A load that is not kept costs no write to memory that other cores read.
+        let current = self.snapshots.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(&view.snapshot, &current) {
+            *view = Rc::new(View::new(Arc::clone(&current), self.worker));
+        }
+        Rc::clone(&view)
+    }
+
+    /// The way of a request: target, route, action.
+    async fn answer(
+        &self,
+        view: &View,
+        account: &mut Account,
+        client: &Client,
+        request: Request<Incoming>,
+    ) -> Response<Source> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, ());
+        let target = match check(client, &request) {
+            Ok(target) => target,
+            Err((reason, details)) => {
+                let mut response = fail(account, reason, details);
+                // Whoever sends what cannot be understood may mean something else by what follows it, too.
+                if request.version() != Version::HTTP_2 {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                return response;
+            }
+        };
+        let (method, headers) = (request.method(), request.headers());
+        let wanted = routing::Request {
+            host: target.host,
+            path: target.path,
+            method,
+            headers,
+        };
+        let Some(route) = view.snapshot.router.find(&wanted) else {
+            return fail(account, Reason::NoRoute, "no route matches this host, path and method");
+        };
+        account.route(route.index);
+        let mut response = match &route.action {
+            Action::Forward(to) => self.forward(view, account, client, to, request, body).await,
+            Action::Redirect(redirect) => answer::redirect(redirect, &target),
+            Action::Respond(respond) => answer::respond(respond),
+        };
+        edit(response.headers_mut(), &route.response_headers);
+        response
+    }
+
+    async fn forward(
+        &self,
+        view: &View,
+        account: &mut Account,
+        client: &Client,
+        to: &ForwardTo,
+        request: Request<()>,
+        body: Incoming,
+    ) -> Response<Source> {
+        account.cluster(to.cluster_index);
+        let expectation = match expectation(&request) {
+            Ok(expectation) => expectation,
+            Err(details) => return fail(account, Reason::ExpectationFailed, details),
+        };
+        let timeouts = to.cluster.timeouts;
+        let framing = forward::framing(&body);
+        let method = request.method().clone();
+        let forwarding = &view.snapshot.config.forwarding;
+        let head = Head {
+            request,
+            client,
+            forwarding,
+            to,
+            framing,
+            expectation,
+        };
+        let outgoing = Outgoing {
+            method,
+            encode: |endpoint: &upstream::Endpoint| head.encode(endpoint),
+            framing,
+            body,
+            expectation,
+            patience: Patience {
+                endpoint: timeouts,
+                client_stall: client.body_stall,
+                deadline: (!timeouts.request.is_zero()).then(|| Instant::now() + timeouts.request),
+            },
+        };
+        let local = Local {
+            worker: self.worker,
+            timers: &self.timers,
+            picks: &view.picks[to.cluster_index],
+        };
+        match upstream::send(&to.cluster, local, outgoing).await {
+            Ok(answer) => {
+                account.answered(answer.in_flight, answer.timing);
+                let mut response = Response::new(Source::Endpoint(answer.body));
+                *response.status_mut() = answer.head.status;
+                *response.headers_mut() = answer.head.headers;
+                add_via(response.headers_mut(), view, answer.head.version);
+                response
+            }
+            Err(failed) => unanswered(account, &failed),
+        }
+    }
+}
+
+impl Handle for Proxy {
+    type Body = Body;
+
+    async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
+        let start = Instant::now();
+        let view = self.view();
+        let mut account = Account::open(Rc::clone(&view), start, client, &request);
+        let response = self.answer(&view, &mut account, client, request).await;
+        finish(response, account)
+    }
+
+    fn refuse(&self, client: &Client, request: &Request<Incoming>, refusal: Refusal) -> Response<Body> {
+        let mut account = Account::open(self.view(), Instant::now(), client, request);
+        account.fail(Reason::BadRequest);
+        finish(answer::refusal(refusal), account)
+    }
+
+    fn note_refusal(&self, client: &Client, refusal: Refusal) {
+        tracing::debug!(client = %client.address, reason = refusal.reason, "turned a client away");
+        self.view()
+            .count(None, refusal.status.as_u16(), Some(Reason::Refused), Duration::ZERO);
+    }
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>, worker: usize) -> Self {
+        let picks = snapshot.clusters.iter().map(|_| PickState::new()).collect();
+        Self {
+            snapshot,
+            worker,
+            picks,
+        }
+    }
+
+    fn count(&self, cluster: Option<usize>, status: u16, reason: Option<Reason>, total: Duration) {
+        let class = usize::from(status / 100).min(5);
+        let stats = self.snapshot.proxy_stats.of(self.worker);
+        stats.responses[class].add(1);
+        if let Some(reason) = reason {
+            stats.failures[reason as usize].add(1);
+        }
+        if let Some(cluster) = cluster {
+            let stats = self.snapshot.cluster_stats[cluster].of(self.worker);
+            stats.responses[class].add(1);
+            stats.duration.observe(total);
+        }
+    }
+}
+
+fn finish(response: Response<Source>, mut account: Account) -> Response<Body> {
+    account.status(response.status());
+    response.map(|source| Body::new(source, account))
+}
+
+/// What is wrong with a request before it is routed.
+fn check<'a>(client: &Client, request: &'a Request<()>) -> Result<Target<'a>, (Reason, &'static str)> {
+    if *request.method() == Method::CONNECT {
+        return Err((Reason::MethodNotAllowed, "CONNECT is not allowed here"));
+    }
+    let target = Target::of(request).map_err(|details| (Reason::BadRequest, details))?;
+    if request.headers().contains_key(header::CONNECTION) {
+        forward::check_connection(request.headers()).map_err(|details| (Reason::BadRequest, details))?;
+    }
+    if let Some(tls) = &client.tls
+        && let Some(name) = &tls.server_name
+        && !tls.certificates.same_certificate(name, target.host)
+    {
+        return Err((
+            Reason::Misdirected,
+            "the host is not one of the server that TLS was set up with",
+        ));
+    }
+    Ok(target)
+}
+
+/// RFC 9110 10.1.1: the one expectation there is.
+fn expectation(request: &Request<()>) -> Result<Expectation, &'static str> {
+    match request.headers().get(header::EXPECT) {
+        None => Ok(Expectation::None),
+        Some(_) if request.version() == Version::HTTP_10 => Ok(Expectation::None),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(Expectation::Continue),
+        Some(_) => Err("the only expectation that can be met is 100-continue"),
+    }
+}
+
+fn fail(account: &mut Account, reason: Reason, details: &str) -> Response<Source> {
+    account.fail(reason);
+    answer::failure(reason, details)
+}
+
+fn unanswered(account: &mut Account, failed: &Failed) -> Response<Source> {
+    account.unanswered(
+        failed.endpoint.as_ref().map(|endpoint| endpoint.name.as_str()),
+        failed.timing,
+    );
+    fail(account, Reason::from(&failed.error), &failed.error.to_string())
+}
+
+fn add_via(headers: &mut HeaderMap, view: &View, version: http1::Version) {
+    let Some(pseudonym) = &view.snapshot.config.forwarding.via else {
+        return;
+    };
+    let version = match version {
+        http1::Version::Http10 => Version::HTTP_10,
+        http1::Version::Http11 => Version::HTTP_11,
+    };
+    let via = via::extended(headers.get_all(header::VIA).iter(), version, pseudonym);
+    if let Ok(value) = HeaderValue::from_bytes(&via) {
+        headers.insert(header::VIA, value);
+    }
+}
+
+fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
+    for name in &edits.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &edits.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &edits.add {
+        headers.append(name, value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_have_room_for_every_reason() {
+        assert_eq!(Reason::ALL.len(), crate::snapshot::REASONS);
+    }
+}

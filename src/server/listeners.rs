@@ -1,0 +1,180 @@
+//! The process's listeners: bound at the start, and matched to the config again at each reload.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use super::work::Crew;
+use crate::{
+    config::{self, Config},
+    downstream::Listener,
+    net,
+    tls::{self, ServerTls, TlsError},
+    upstream::connector::tcp_options,
+};
+
+/// RFC 9113 3.2 and RFC 7301.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A listener that is bound.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) listener: Arc<Listener>,
+    pub(super) config: Arc<config::Listener>,
+    tls: Option<Tls>,
+}
+
+/// What clients are shown, and of which files it was made.
+#[derive(Debug, Clone)]
+struct Tls {
+    server: Arc<ServerTls>,
+    fingerprint: u64,
+}
+
+/// Why a listener cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("the listener {0:?} cannot be bound to {1}")]
+    Bind(String, SocketAddr, #[source] io::Error),
+    #[error("the listener {0:?} cannot serve TLS")]
+    Tls(String, #[source] TlsError),
+}
+
+type Fresh = (Bound, Vec<TcpListener>);
+
+/// Binds all listeners, one socket for each worker.
+///
+/// # Errors
+/// The first that cannot be bound.
+pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Fresh>, ListenError> {
+    config
+        .listeners
+        .iter()
+        .map(|listener| bind(listener, workers))
+        .collect()
+}
+
+fn bind(config: &config::Listener, workers: usize) -> Result<Fresh, ListenError> {
+    let tls = make_tls(config, None)?;
+    let policy = &config.keep_alive;
+    let tcp = tcp_options(&policy.tcp_keepalive, policy.tcp_user_timeout);
+    let sockets = net::bind(config.address, workers, &tcp);
+    let sockets = sockets.map_err(|error| ListenError::Bind(config.name.clone(), config.address, error))?;
+    let address = sockets
+        .first()
+        .and_then(|socket| socket.local_addr().ok())
+        .unwrap_or(config.address);
+    let listener = Listener::new(config.name.clone(), address, workers);
+    Ok((
+        Bound {
+            listener,
+            config: Arc::new(config.clone()),
+            tls,
+        },
+        sockets,
+    ))
+}
+
+/// Loads certificates, unless `old` was made of the same: a new one would end the sessions that clients can resume.
+fn make_tls(config: &config::Listener, old: Option<&Bound>) -> Result<Option<Tls>, ListenError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let fingerprint = fingerprint(tls);
+    if let Some(old) = old.and_then(|old| old.tls.as_ref())
+        && old.fingerprint == fingerprint
+    {
+        return Ok(Some(old.clone()));
+    }
+    let server = tls::server_config(tls, &ALPN).map_err(|error| ListenError::Tls(config.name.clone(), error))?;
+    Ok(Some(Tls {
+        server: Arc::new(server),
+        fingerprint,
+    }))
+}
+
+/// Of the settings and of what the files hold now.
+fn fingerprint(tls: &config::Tls) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (tls.min_version == config::TlsVersion::Tls13).hash(&mut hasher);
+    for certificate in &tls.certificates {
+        for path in [&certificate.chain, &certificate.key] {
+            path.hash(&mut hasher);
+            std::fs::read(path).unwrap_or_default().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// What a reload does with listeners, once everything that can fail has succeeded.
+#[derive(Debug)]
+pub(super) struct Planned {
+    fresh: Vec<Fresh>,
+    kept: Vec<Bound>,
+}
+
+/// Matches the bound listeners to a new config by address, and binds what is new.
+///
+/// # Errors
+/// What cannot be bound or loaded; nothing has changed then.
+pub(super) fn plan(bound: &[Bound], config: &Config, workers: usize) -> Result<Planned, ListenError> {
+    let mut planned = Planned {
+        fresh: Vec::new(),
+        kept: Vec::new(),
+    };
+    for listener in &config.listeners {
+        match bound.iter().find(|bound| is_same(&bound.config, listener)) {
+            Some(old) => planned.kept.push(Bound {
+                listener: Arc::clone(&old.listener),
+                config: Arc::new(listener.clone()),
+                tls: make_tls(listener, Some(old))?,
+            }),
+            None => planned.fresh.push(bind(listener, workers)?),
+        }
+    }
+    Ok(planned)
+}
+
+/// Port 0 is a new port for each listener, so there the name tells them apart.
+fn is_same(old: &config::Listener, new: &config::Listener) -> bool {
+    old.address == new.address && old.name == new.name
+}
+
+impl Bound {
+    /// Hands the sockets to the workers.
+    pub(super) fn listen(self, crew: &Crew, sockets: Vec<TcpListener>) -> Self {
+        crew.listen(
+            &self.listener,
+            sockets,
+            &self.config,
+            self.tls.as_ref().map(|tls| &tls.server),
+        );
+        self
+    }
+}
+
+impl Planned {
+    /// Tells the workers, and gives what is bound from now on.
+    pub(super) fn carry_out(self, old: Vec<Bound>, crew: &Crew) -> Vec<Bound> {
+        for bound in &old {
+            if !self
+                .kept
+                .iter()
+                .any(|kept| Arc::ptr_eq(&kept.listener, &bound.listener))
+            {
+                crew.close(&bound.listener);
+            }
+        }
+        let mut all = self.kept;
+        for kept in &all {
+            crew.update(&kept.listener, &kept.config, kept.tls.as_ref().map(|tls| &tls.server));
+        }
+        all.extend(
+            self.fresh
+                .into_iter()
+                .map(|(bound, sockets)| bound.listen(crew, sockets)),
+        );
+        all
+    }
+}

@@ -1,0 +1,304 @@
+//! The composition root: what is started, in which order, and what ends it.
+//!
+//! The control thread is the one that calls [`run`]. It reloads, probes, serves the admin listener and hears signals; no
+//! request of a client ever waits for it.
+
+mod listeners;
+mod probes;
+mod signals;
+mod work;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use listeners::{Bound, ListenError};
+use probes::Probes;
+use signals::{Event, Signals};
+use tokio::runtime::{Builder, LocalOptions};
+use work::Crew;
+
+use crate::{
+    admin::{self, Phase},
+    config::{self, Config},
+    net,
+    pool::CloseReason,
+    reload::{self, Source, Watch},
+    snapshot::{BuildError, Snapshot},
+    telemetry::log::{self, LogHandle},
+    worker,
+};
+
+/// Why the proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("the runtime of the control thread could not be made")]
+    Runtime(#[source] io::Error),
+    #[error("the workers could not be started")]
+    Workers(#[source] io::Error),
+    #[error("the signals could not be watched")]
+    Signals(#[source] io::Error),
+    #[error("the config cannot be put in force")]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the admin listener cannot be bound to {0}; `address` of [admin] or --admin chooses another, or \"off\"")]
+    Admin(SocketAddr, #[source] io::Error),
+    #[error("the config file cannot be read")]
+    Source(#[source] io::Error),
+}
+
+/// Runs the proxy until it is told to end and has drained. Prints on standard output what listens where, and then
+/// `ready`. With a `file`, which `config` came from, it reloads on SIGHUP and when the file changes.
+///
+/// # Errors
+/// What kept it from starting. Once it runs, nothing but a signal ends it.
+pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), ServerError> {
+    let log = log::init(level(config.log.level));
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(ServerError::Runtime)?;
+    runtime.block_on(async move {
+        let mut control = Control::start(config, file, log).await?;
+        control.announce();
+        control.serve().await;
+        control.drain().await;
+        Ok(())
+    })
+}
+
+/// What the control thread holds.
+struct Control {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    crew: Crew,
+    bound: Vec<Bound>,
+    probes: Probes,
+    admin: Arc<admin::State>,
+    admin_address: Option<SocketAddr>,
+    signals: Signals,
+    source: Option<Source>,
+    watch: Option<Watch>,
+    log: LogHandle,
+}
+
+impl Control {
+    async fn start(config: Config, file: Option<PathBuf>, log: LogHandle) -> Result<Self, ServerError> {
+        // First, so that a signal during the start is not missed.
+        let signals = Signals::new().map_err(ServerError::Signals)?;
+        let file_limit = net::sockopt::raise_open_file_limit().ok();
+        let workers = config.process.workers.unwrap_or_else(worker::available).get();
+        let config = Arc::new(config);
+        let source = file.map(Source::new).transpose().map_err(ServerError::Source)?;
+        let watch = source.as_ref().filter(|_| config.process.watch).and_then(watch);
+        let snapshot = Arc::new(Snapshot::build(Arc::clone(&config), None, workers).await?);
+        let bound = listeners::bind_all(&config, workers)?;
+        let snapshots = Arc::new(ArcSwap::from(Arc::clone(&snapshot)));
+        let crew = Crew::start(workers, &snapshots).map_err(ServerError::Workers)?;
+        let admin = admin::State::new(Arc::clone(&snapshots), Arc::clone(&crew.board));
+        let admin_address = match config.admin.address {
+            Some(address) => {
+                let started = admin::start(Arc::clone(&admin), address);
+                Some(started.map_err(|error| ServerError::Admin(address, error))?)
+            }
+            None => None,
+        };
+        let mut probes = Probes::default();
+        probes.set(&snapshot);
+        warn_of(&config, file_limit);
+        let bound = bound
+            .into_iter()
+            .map(|(bound, sockets)| bound.listen(&crew, sockets))
+            .collect();
+        Ok(Self {
+            snapshots,
+            crew,
+            bound,
+            probes,
+            admin,
+            admin_address,
+            signals,
+            source,
+            watch,
+            log,
+        })
+    }
+
+    fn announce(&self) {
+        for bound in &self.bound {
+            let scheme = if bound.config.tls.is_some() { "https" } else { "http" };
+            println!(
+                "listening on {} ({scheme}, listener {})",
+                bound.listener.address, bound.listener.name
+            );
+        }
+        if let Some(address) = self.admin_address {
+            println!("admin on {address}");
+        }
+        println!("ready");
+        self.tell_admin();
+        self.admin.set_phase(Phase::Ready);
+    }
+
+    /// Until a signal says that it is over.
+    async fn serve(&mut self) {
+        loop {
+            let changed = async {
+                match &mut self.watch {
+                    Some(watch) => watch.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                event = self.signals.next() => event,
+                () = changed => {
+                    if self.source.as_mut().is_some_and(Source::has_changed) { Event::Reload } else { continue }
+                }
+            };
+            match event {
+                Event::End => return,
+                Event::Reload => self.reload().await,
+                Event::ReopenLog => self.reopen_access_log(),
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let Some(source) = &mut self.source else {
+            tracing::warn!("there is no config file to reload: the proxy was started from the command line");
+            return;
+        };
+        source.has_changed();
+        let running = self.snapshots.load_full();
+        let workers = self.crew.board.workers();
+        let prepared = match reload::prepare(source, &running, workers).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.refuse(&error),
+        };
+        let planned = match listeners::plan(&self.bound, &prepared.config, workers) {
+            Ok(planned) => planned,
+            Err(error) => return self.refuse(&error),
+        };
+        warn_of_fixed(&running.config, &prepared.config);
+        let snapshot = Arc::new(prepared);
+        snapshot.apply_policies();
+        self.snapshots.store(Arc::clone(&snapshot));
+        self.bound = planned.carry_out(std::mem::take(&mut self.bound), &self.crew);
+        self.probes.set(&snapshot);
+        reload::retire(&running, &snapshot);
+        self.log.set_level(level(snapshot.config.log.level));
+        self.tell_admin();
+        self.admin.note_reload(Ok(()));
+        tracing::info!(generation = snapshot.generation, "reloaded {}", self.source_name());
+    }
+
+    /// Says why a reload is refused; what runs is untouched.
+    fn refuse(&self, error: &(dyn std::error::Error + 'static)) {
+        let text = chain(error);
+        let file = self.source_name();
+        tracing::error!("reload refused, the config before stays in force: {file}: {text}");
+        self.admin.note_reload(Err(text));
+    }
+
+    fn source_name(&self) -> String {
+        self.source
+            .as_ref()
+            .map_or_else(String::new, |source| source.path().display().to_string())
+    }
+
+    fn tell_admin(&self) {
+        self.admin
+            .set_listeners(self.bound.iter().map(|bound| Arc::clone(&bound.listener)).collect());
+    }
+
+    fn reopen_access_log(&self) {
+        if let Some(log) = &self.snapshots.load().access_log
+            && let Err(error) = log.reopen()
+        {
+            tracing::error!(%error, "the access log cannot be opened anew and goes on in the old file");
+        }
+    }
+
+    /// Takes no new clients, closes the idle ones, lets running requests end, and closes upstream connections without
+    /// TIME_WAIT. A second signal ends the process at once.
+    async fn drain(mut self) {
+        self.admin.set_phase(Phase::Draining);
+        let snapshot = self.snapshots.load_full();
+        let timeout = snapshot.config.process.drain_timeout;
+        tracing::info!("draining for at most {}", config::format_duration(timeout));
+        self.crew.drain();
+        tokio::select! {
+            () = self.crew.ended() => tracing::info!("drained"),
+            () = tokio::time::sleep(timeout) => {
+                tracing::warn!("the drain timeout has passed: what still runs is cut");
+            }
+            () = self.signals.end() => {
+                tracing::warn!("ended by a second signal");
+                std::process::exit(1);
+            }
+        }
+        for (_, endpoint) in snapshot.endpoints() {
+            endpoint.pool.close(CloseReason::Drain);
+        }
+        if let Some(log) = &snapshot.access_log {
+            log.flush(Duration::from_secs(1));
+        }
+    }
+}
+
+fn watch(source: &Source) -> Option<Watch> {
+    match Watch::new(source.path()) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "the config file cannot be watched: SIGHUP reloads it");
+            None
+        }
+    }
+}
+
+fn warn_of(config: &Config, file_limit: Option<u64>) {
+    for warning in config::warnings(config) {
+        tracing::warn!("{warning}");
+    }
+    let clients: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
+    // A client that waits for its answer has a descriptor, and so has the connection to the endpoint.
+    if let Some(limit) = file_limit
+        && (clients as u64).saturating_mul(2) > limit
+    {
+        tracing::info!(
+            "{clients} clients may need {} file descriptors and the limit is {limit}: beyond it new clients wait",
+            clients.saturating_mul(2)
+        );
+    }
+}
+
+/// What a reload cannot change.
+fn warn_of_fixed(running: &Config, new: &Config) {
+    if running.process.workers != new.process.workers {
+        tracing::warn!("`workers` of [process] takes effect at the next start");
+    }
+    if running.admin != new.admin {
+        tracing::warn!("`address` of [admin] takes effect at the next start");
+    }
+}
+
+fn level(level: config::LogLevel) -> log::Level {
+    match level {
+        config::LogLevel::Error => log::Level::Error,
+        config::LogLevel::Warn => log::Level::Warn,
+        config::LogLevel::Info => log::Level::Info,
+        config::LogLevel::Debug => log::Level::Debug,
+        config::LogLevel::Trace => log::Level::Trace,
+    }
+}
+
+/// An error with its causes, in one line each.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

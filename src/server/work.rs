@@ -1,0 +1,184 @@
+//! What a worker does: it serves the listeners that it is given, and sweeps its pools.
+
+use std::{io, rc::Rc, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    config,
+    downstream::{Listener, Listeners, Message},
+    proxy::Proxy,
+    snapshot::Snapshot,
+    tls::ServerTls,
+    worker::{self, Board, Seat, Timers},
+};
+
+/// How often pools and idle clients are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What the control thread tells a worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    Listen {
+        listener: Arc<Listener>,
+        socket: std::net::TcpListener,
+        config: Arc<config::Listener>,
+        tls: Option<Arc<ServerTls>>,
+    },
+    Update {
+        listener: Arc<Listener>,
+        config: Arc<config::Listener>,
+        tls: Option<Arc<ServerTls>>,
+    },
+    Close(Arc<Listener>),
+    Drain,
+}
+
+/// All workers, as the control thread sees them.
+#[derive(Debug)]
+pub(super) struct Crew {
+    pub(super) board: Arc<Board<Message>>,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+    /// Closes when the last worker has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Crew {
+    /// Starts the workers, without any listener yet.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(super) fn start(count: usize, snapshots: &Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
+        let (board, seats) = Board::new(count);
+        let board = Arc::new(board);
+        let (alive, ended) = mpsc::channel(1);
+        let mut commands = Vec::with_capacity(count);
+        for (index, seat) in seats.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let (snapshots, board, alive) = (Arc::clone(snapshots), Arc::clone(&board), alive.clone());
+            worker::start(format!("worker-{index}"), move || async move {
+                let _alive = alive;
+                work(index, snapshots, board, seat, receiver).await;
+            })?;
+            commands.push(sender);
+        }
+        Ok(Self { board, commands, ended })
+    }
+
+    pub(super) fn listen(
+        &self,
+        listener: &Arc<Listener>,
+        sockets: Vec<std::net::TcpListener>,
+        config: &Arc<config::Listener>,
+        tls: Option<&Arc<ServerTls>>,
+    ) {
+        for (commands, socket) in self.commands.iter().zip(sockets) {
+            let command = Command::Listen {
+                listener: Arc::clone(listener),
+                socket,
+                config: Arc::clone(config),
+                tls: tls.cloned(),
+            };
+            // A worker that has ended has no use for it.
+            let _ = commands.send(command);
+        }
+    }
+
+    pub(super) fn update(
+        &self,
+        listener: &Arc<Listener>,
+        config: &Arc<config::Listener>,
+        tls: Option<&Arc<ServerTls>>,
+    ) {
+        self.tell(|| Command::Update {
+            listener: listener.clone(),
+            config: config.clone(),
+            tls: tls.cloned(),
+        });
+    }
+
+    pub(super) fn close(&self, listener: &Arc<Listener>) {
+        self.tell(|| Command::Close(Arc::clone(listener)));
+    }
+
+    pub(super) fn drain(&self) {
+        self.tell(|| Command::Drain);
+    }
+
+    /// Waits until all workers have ended.
+    ///
+    /// Cancellation: nothing is lost.
+    pub(super) async fn ended(&mut self) {
+        let _ = self.ended.recv().await;
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for commands in &self.commands {
+            let _ = commands.send(command());
+        }
+    }
+}
+
+async fn work(
+    worker: usize,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    board: Arc<Board<Message>>,
+    mut seat: Seat<Message>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let timers = Timers::start();
+    let proxy = Rc::new(Proxy::new(worker, timers.clone(), snapshots));
+    let listeners = Listeners::new(Rc::clone(&proxy), timers, worker, board);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            command = commands.recv(), if !draining => match command {
+                None | Some(Command::Drain) => {
+                    listeners.drain();
+                    draining = true;
+                }
+                Some(command) => obey(&listeners, command),
+            },
+            Some(message) = seat.recv() => listeners.receive(message),
+            now = sweep.tick() => {
+                listeners.tick(now);
+                sweep_pools(&proxy.refresh(), worker, now);
+            }
+            () = listeners.emptied() => {}
+        }
+        if draining && listeners.is_empty() {
+            return;
+        }
+    }
+}
+
+fn obey(listeners: &Rc<Listeners<Proxy>>, command: Command) {
+    match command {
+        Command::Listen {
+            listener,
+            socket,
+            config,
+            tls,
+        } => {
+            let name = config.name.clone();
+            if let Err(error) = listeners.listen(listener, socket, config, tls) {
+                tracing::error!(listener = name, %error, "a worker cannot watch its socket and does not accept");
+            }
+        }
+        Command::Update { listener, config, tls } => listeners.update(&listener, &config, tls.as_ref()),
+        Command::Close(listener) => listeners.close(&listener),
+        Command::Drain => {}
+    }
+}
+
+fn sweep_pools(snapshot: &Snapshot, worker: usize, now: Instant) {
+    for (_, endpoint) in snapshot.endpoints() {
+        endpoint.pool.sweep(worker, now);
+    }
+}

@@ -1,0 +1,76 @@
+//! One certificate from its two files.
+
+use std::{fs, path::Path};
+
+use rustls::{
+    Error, InconsistentKeys,
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    sign::CertifiedKey,
+};
+use webpki::EndEntityCert;
+
+use super::TlsError;
+use crate::config;
+
+/// A certificate that is known to fit its key.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) key: CertifiedKey,
+    /// The DNS names that it holds, in lower case; wildcards with their `*`.
+    pub(super) names: Vec<String>,
+}
+
+pub(super) fn load(files: &config::Certificate) -> Result<Loaded, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(&files.chain)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| TlsError::BadPem {
+            path: files.chain.clone(),
+            source,
+        })?;
+    let first = chain.first().ok_or_else(|| TlsError::NoCertificate {
+        path: files.chain.clone(),
+    })?;
+    let names = names(first).map_err(|source| TlsError::BadCertificate {
+        path: files.chain.clone(),
+        source,
+    })?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|source| match source {
+        pem::Error::NoItemsFound => TlsError::NoKey {
+            path: files.key.clone(),
+        },
+        source => TlsError::BadPem {
+            path: files.key.clone(),
+            source,
+        },
+    })?;
+    let key = any_supported_type(&key).map_err(|source| TlsError::BadKey {
+        path: files.key.clone(),
+        source,
+    })?;
+    let key = CertifiedKey::new(chain, key);
+    match key.keys_match() {
+        // A key that cannot show its public half cannot be compared.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Loaded { key, names }),
+        Err(Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch {
+            chain: files.chain.clone(),
+            key: files.key.clone(),
+        }),
+        Err(other) => Err(TlsError::Library(other)),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error> {
+    let parsed = EndEntityCert::try_from(certificate)?;
+    Ok(parsed.valid_dns_names().map(str::to_ascii_lowercase).collect())
+}

@@ -1,0 +1,93 @@
+//! One address in a cluster, with everything about it that is alive.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use tokio::time::Instant;
+
+use super::{connection::Connection, connector::Connector};
+use crate::{config, health::Health, pool::Pool};
+
+/// An endpoint. It outlives a reload that leaves its connection settings as they are, with its connections, its health
+/// and its counters.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// As configured, with the port: the value of `Host` where the endpoint's own is asked for.
+    pub name: String,
+    pub address: SocketAddr,
+    pub pool: Arc<Pool<Connection>>,
+    pub connector: Arc<Connector>,
+    pub health: Arc<Health>,
+    /// Requests now in flight.
+    load: Arc<AtomicUsize>,
+    pub counts: Arc<EndpointCounts>,
+}
+
+/// What happened with one endpoint; each has one word in the metrics.
+#[derive(Debug, Default)]
+pub struct EndpointCounts {
+    pub requests: AtomicU64,
+    pub connect_failures: AtomicU64,
+    /// Requests lost to a connection that the endpoint closed at the same moment, and sent again.
+    pub stale_replaced: AtomicU64,
+    /// The same, where sending again was not allowed.
+    pub stale_failed: AtomicU64,
+}
+
+/// A request in flight, counted until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl Endpoint {
+    pub fn new(name: String, address: SocketAddr, cluster: &config::Cluster, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            address,
+            pool: Pool::new(&cluster.pool, workers),
+            connector: Arc::new(Connector::new(address, cluster)),
+            health: Arc::new(Health::new(Instant::now())),
+            load: Arc::default(),
+            counts: Arc::default(),
+        })
+    }
+
+    /// The same endpoint with its connections and counters, whose health is judged anew.
+    pub fn renewed(old: &Self, name: String) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            address: old.address,
+            pool: Arc::clone(&old.pool),
+            connector: Arc::clone(&old.connector),
+            health: Arc::new(Health::new(Instant::now())),
+            load: Arc::clone(&old.load),
+            counts: Arc::clone(&old.counts),
+        })
+    }
+
+    pub fn load(&self) -> usize {
+        self.load.load(Relaxed)
+    }
+
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.load.fetch_add(1, Relaxed);
+        self.counts.requests.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Relaxed);
+    }
+}

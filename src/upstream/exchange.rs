@@ -1,0 +1,240 @@
+//! One request and the head of its answer, on one connection (RFC 9112).
+//!
+//! # When is a connection fit for the next request?
+//! When the request went out whole, the answer ended exactly at its border, and nothing was left over. Everything else
+//! closes it, with a reason.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    buffers,
+    connection::Connection,
+    upload::{Upload, UploadError, WaitsFor},
+};
+use crate::{
+    config,
+    http1::{self, ResponseError, ResponseHead},
+    worker::Timer,
+};
+
+/// Interim answers (1xx) that may come before the final one.
+const MAX_INTERIM: usize = 16;
+/// How long the client's body waits for the endpoint's `100 Continue` (RFC 9110 10.1.1: not indefinitely).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// How slow the two sides may be during one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub endpoint: config::ClusterTimeouts,
+    /// Longest time without a byte of the client's body.
+    pub client_stall: Duration,
+    /// When the whole request must be over.
+    pub deadline: Option<Instant>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// Before any byte of an answer.
+    #[error("the endpoint closed the connection without an answer")]
+    Closed,
+    #[error("the endpoint's answer broke off within its head")]
+    Truncated,
+    #[error("the endpoint's answer was malformed: {}", .0.description())]
+    Malformed(ResponseError),
+    #[error("the endpoint sent more than {MAX_INTERIM} interim answers")]
+    TooManyInterim,
+    #[error("the endpoint changed the protocol, which nobody had asked for")]
+    UnexpectedUpgrade,
+    #[error("the endpoint did not take the request in time")]
+    WriteTimeout,
+    #[error("the endpoint did not answer in time")]
+    FirstByteTimeout,
+    #[error("the request took longer than its time limit")]
+    RequestTimeout,
+    #[error("the client did not send its body in time")]
+    ClientStalled,
+    #[error("the client's request body ended early or was malformed")]
+    ClientBody,
+}
+
+/// What one call of [`exchange`] works on.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    pub connection: &'a mut Connection,
+    pub upload: &'a mut Upload,
+    pub method: &'a Method,
+    /// Empty; its memory is used for the fields of the answer.
+    pub recycled: &'a mut HeaderMap,
+    pub timer: &'a Timer,
+    pub patience: Patience,
+}
+
+/// Sends the request and reads the head of the answer. The upload may still be going on when the answer begins.
+///
+/// Cancellation: the connection is in the middle of an exchange then, and must be closed.
+pub async fn exchange(exchange: Exchange<'_>) -> Result<ResponseHead, ExchangeError> {
+    let mut state = State {
+        exchange,
+        stage: None,
+        write_failed: false,
+        interim: 0,
+        received: false,
+        undecoded: false,
+    };
+    state.exchange.connection.read = buffers::take_read();
+    poll_fn(|context| state.poll(context)).await
+}
+
+struct State<'a> {
+    exchange: Exchange<'a>,
+    /// What the timer was last set for, and how far the upload was then.
+    stage: Option<(WaitsFor, u64)>,
+    write_failed: bool,
+    interim: usize,
+    /// Whether any byte of an answer has come.
+    received: bool,
+    /// Whether the read buffer may hold a whole head.
+    undecoded: bool,
+}
+
+impl State<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<ResponseHead, ExchangeError>> {
+        loop {
+            if let Err(error) = self.send(context) {
+                return Poll::Ready(Err(error));
+            }
+            match self.receive(context) {
+                Poll::Ready(Ok(Some(head))) => return Poll::Ready(Ok(head)),
+                // An interim answer: it may be what the upload waits for.
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    std::task::ready!(self.watch_time(context))?;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, context: &mut Context<'_>) -> Result<(), ExchangeError> {
+        let Exchange { upload, connection, .. } = &mut self.exchange;
+        if upload.is_done() || self.write_failed {
+            return Ok(());
+        }
+        match upload.poll(context, &mut connection.stream) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            // The endpoint may have answered early and closed: read before the failed write is reported.
+            Poll::Ready(Err(UploadError::Write(_))) => {
+                self.write_failed = true;
+                Ok(())
+            }
+            Poll::Ready(Err(UploadError::Client(_) | UploadError::Length)) => Err(ExchangeError::ClientBody),
+        }
+    }
+
+    /// The final head, or `None` after an interim one.
+    fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<ResponseHead>, ExchangeError>> {
+        loop {
+            let Exchange {
+                connection,
+                method,
+                recycled,
+                ..
+            } = &mut self.exchange;
+            if self.undecoded {
+                self.undecoded = false;
+                let limits = http1::Limits::default();
+                match http1::decode_response_head(&mut connection.read, method, recycled, &limits) {
+                    Ok(Some(head)) => return Poll::Ready(self.sort(head)),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Err(ExchangeError::Malformed(error))),
+                }
+            }
+            connection.read.reserve(buffers::READ_SIZE / 4);
+            match poll_read_buf(Pin::new(&mut connection.stream), context, &mut connection.read) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(n)) if n > 0 => (self.received, self.undecoded) = (true, true),
+                Poll::Ready(_) => return Poll::Ready(Err(self.ended())),
+            }
+        }
+    }
+
+    fn ended(&self) -> ExchangeError {
+        if self.received {
+            ExchangeError::Truncated
+        } else {
+            ExchangeError::Closed
+        }
+    }
+
+    fn sort(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, ExchangeError> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ExchangeError::UnexpectedUpgrade);
+        }
+        if !head.status.is_informational() {
+            return Ok(Some(head));
+        }
+        if head.status == StatusCode::CONTINUE {
+            self.exchange.upload.go_on();
+        }
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(ExchangeError::TooManyInterim);
+        }
+        *self.exchange.recycled = head.headers;
+        self.exchange.recycled.clear();
+        self.undecoded = !self.exchange.connection.read.is_empty();
+        Ok(None)
+    }
+
+    /// Ready when a timeout has passed; `Ok` if the exchange goes on nevertheless.
+    fn watch_time(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        let Exchange {
+            timer,
+            upload,
+            patience,
+            ..
+        } = &mut self.exchange;
+        let waits_for = if self.write_failed {
+            WaitsFor::Nothing
+        } else {
+            upload.waits_for()
+        };
+        let stage = (waits_for, upload.sent());
+        if self.stage != Some(stage) {
+            self.stage = Some(stage);
+            let allowed = match waits_for {
+                WaitsFor::Endpoint => patience.endpoint.between_bytes,
+                WaitsFor::Client => patience.client_stall,
+                WaitsFor::Continue => CONTINUE_WAIT,
+                WaitsFor::Nothing => patience.endpoint.first_byte,
+            };
+            let deadline = Instant::now() + allowed;
+            timer.set(patience.deadline.map_or(deadline, |whole| whole.min(deadline)));
+        }
+        std::task::ready!(timer.poll(context));
+        timer.clear();
+        self.stage = None;
+        if patience.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Poll::Ready(Err(ExchangeError::RequestTimeout));
+        }
+        Poll::Ready(match waits_for {
+            WaitsFor::Endpoint => Err(ExchangeError::WriteTimeout),
+            WaitsFor::Client => Err(ExchangeError::ClientStalled),
+            WaitsFor::Nothing => Err(ExchangeError::FirstByteTimeout),
+            WaitsFor::Continue => {
+                upload.go_on();
+                Ok(())
+            }
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! The endpoints' side: clusters, endpoints, and the HTTP/1.1 exchange with them.
+//!
+//! [`send`] is the way of one request: pick an endpoint ([`Cluster`]), take a connection of its pool or open one
+//! ([`connector`]), write the request ([`upload`]), read the head of the answer ([`exchange`]) and stream its body back
+//! ([`ResponseBody`]), at whose end the connection is checked in.
+
+mod body;
+mod buffers;
+mod cluster;
+mod connection;
+pub mod connector;
+mod endpoint;
+mod exchange;
+mod send;
+mod upload;
+
+pub use body::{BodyError, ResponseBody};
+pub use buffers::take_write;
+pub use cluster::Cluster;
+pub use connection::Connection;
+pub use connector::{ConnectError, Connector};
+pub use endpoint::{Endpoint, EndpointCounts, InFlight};
+pub use exchange::{ExchangeError, Patience};
+pub use send::{Answer, Failed, Local, Outgoing, SendError, Timing, send};
+pub use upload::{Expectation, RequestFraming};

@@ -1,0 +1,33 @@
+//! Forebay as its users meet it: the real binary, real sockets, raw bytes on both sides.
+//!
+//! A file per behaviour; `support` has what the stories are told with. Tests that need a program that is not
+//! installed, or root, say so and pass; with `FOREBAY_TESTS_STRICT=1` they fail instead.
+
+mod access_log;
+mod admin;
+mod answers;
+mod back_pressure;
+mod cli;
+mod config;
+mod drain;
+mod forwarding;
+mod headers;
+mod health;
+mod http2;
+mod interim;
+mod keep_alive;
+mod limits;
+mod parking;
+mod pool;
+mod real_servers;
+mod reload;
+mod request_bodies;
+mod responses;
+mod routing;
+mod smuggling;
+mod stale;
+mod support;
+mod tcp;
+mod timewait;
+mod tls;
+mod workers;

@@ -1,0 +1,197 @@
+//! A client that speaks HTTP/2 in raw frames (RFC 9113), so that it can also speak it wrongly.
+
+use std::net::SocketAddr;
+
+use super::wire::{End, Wire};
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const GOAWAY: u8 = 7;
+pub const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    pub fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+}
+
+/// What became of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// Of those statuses that HPACK has a short form for (RFC 7541, appendix A); else 0.
+    pub status: u16,
+    pub body: Vec<u8>,
+    /// Whether it was reset before its end.
+    pub reset: Option<u32>,
+}
+
+pub struct H2Client {
+    wire: Wire,
+    next_stream: u32,
+    /// Whether a GOAWAY has come.
+    pub is_sent_off: bool,
+}
+
+impl H2Client {
+    pub fn connect(address: SocketAddr) -> H2Client {
+        let stream = std::net::TcpStream::connect(address).expect("the proxy accepts");
+        let mut client = H2Client {
+            wire: Wire::new(stream),
+            next_stream: 1,
+            is_sent_off: false,
+        };
+        client
+            .wire
+            .send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .expect("the proxy takes the preface");
+        client.send(SETTINGS, 0, 0, &[]);
+        client
+    }
+
+    pub fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+        let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        self.wire.send(&frame)
+    }
+
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.try_send(kind, flags, stream, payload)
+            .expect("the proxy takes the frame");
+    }
+
+    /// Sends a head with these fields and gives the number of its stream.
+    pub fn open(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
+        let stream = self.next_stream;
+        self.next_stream += 2;
+        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name, value)).collect();
+        self.send(HEADERS, flags | END_HEADERS, stream, &block);
+        stream
+    }
+
+    pub fn open_get(&mut self, path: &str) -> u32 {
+        self.open(&get(path), END_STREAM)
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        let stream = self.open_get(path);
+        self.answer(stream)
+    }
+
+    /// The next frame; settings are acknowledged and a GOAWAY is noted on the way.
+    pub fn read_frame(&mut self) -> Result<Frame, End> {
+        let head = self.wire.read_exactly(9).map_err(|(_, end)| end)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let payload = self.wire.read_exactly(length).map_err(|(_, end)| end)?;
+        let frame = Frame {
+            kind: head[3],
+            flags: head[4],
+            stream,
+            payload,
+        };
+        match frame.kind {
+            // The proxy may be gone already, which the next read tells.
+            SETTINGS if frame.flags & ACK == 0 => drop(self.try_send(SETTINGS, ACK, 0, &[])),
+            GOAWAY => self.is_sent_off = true,
+            _ => {}
+        }
+        Ok(frame)
+    }
+
+    /// Reads until this stream has ended; frames of other streams are passed over.
+    pub fn answer(&mut self, stream: u32) -> Answer {
+        let mut answer = Answer::default();
+        loop {
+            let frame = self
+                .read_frame()
+                .unwrap_or_else(|end| panic!("{end:?} before the end of stream {stream}"));
+            if frame.stream != stream {
+                continue;
+            }
+            match frame.kind {
+                HEADERS if answer.status == 0 => answer.status = status(&frame.payload),
+                DATA => answer.body.extend(&frame.payload),
+                RST_STREAM => {
+                    let code = frame.payload.try_into().expect("a code has four bytes");
+                    answer.reset = Some(u32::from_be_bytes(code));
+                    return answer;
+                }
+                _ => {}
+            }
+            if frame.ends_stream() {
+                return answer;
+            }
+        }
+    }
+
+    /// Reads to the end of the connection.
+    pub fn end(&mut self) -> End {
+        loop {
+            if let Err(end) = self.read_frame() {
+                return end;
+            }
+        }
+    }
+}
+
+/// The fields of a GET.
+pub fn get(path: &str) -> [(&str, &str); 4] {
+    [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "test.example"),
+        (":path", path),
+    ]
+}
+
+/// A field as a literal without indexing and without Huffman code (RFC 7541 6.2.2).
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name, value] {
+        bytes.extend(integer(text.len()));
+        bytes.extend(text.as_bytes());
+    }
+    bytes
+}
+
+/// With a prefix of seven bits (RFC 7541 5.1).
+fn integer(mut number: usize) -> Vec<u8> {
+    if number < 127 {
+        return vec![number as u8];
+    }
+    number -= 127;
+    let mut bytes = vec![127];
+    while number >= 128 {
+        bytes.push((number % 128) as u8 | 128);
+        number /= 128;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// The status in a block whose first field is one of the static table, perhaps after a change of the table's size.
+fn status(block: &[u8]) -> u16 {
+    let first = block.iter().find(|&&byte| byte & 0xe0 != 0x20);
+    match first {
+        Some(0x88) => 200,
+        Some(0x89) => 204,
+        Some(0x8c) => 400,
+        Some(0x8d) => 404,
+        Some(0x8e) => 500,
+        _ => 0,
+    }
+}

@@ -1,0 +1,85 @@
+//! Programs of others that some tests need.
+
+use std::{
+    env,
+    io::Write,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use super::lines::Lines;
+
+/// Says why a test does not run; with `FOREBAY_TESTS_STRICT=1` that is a failure.
+pub fn skip(why: &str) {
+    assert!(
+        env::var_os("FOREBAY_TESTS_STRICT").is_none(),
+        "skipped in strict mode: {why}"
+    );
+    // Not `println!`, which the test harness would keep to itself.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+/// Whether `tool` is installed; says so when it is not.
+pub fn needs(tool: &str) -> bool {
+    let found = env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+        || ["/usr/sbin", "/sbin"]
+            .iter()
+            .any(|folder| std::path::Path::new(folder).join(tool).is_file());
+    if !found {
+        skip(&format!("{tool} is not installed"));
+    }
+    found
+}
+
+/// A program that runs beside the test and is killed with the value.
+pub struct Tool {
+    child: Child,
+    pub stdout: Lines,
+    pub stderr: Lines,
+}
+
+impl Tool {
+    pub fn start(command: &mut Command) -> Tool {
+        let command = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the tool starts");
+        let stdout = Lines::read(child.stdout.take().expect("stdout is a pipe"));
+        let stderr = Lines::read(child.stderr.take().expect("stderr is a pipe"));
+        Tool { child, stdout, stderr }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // Both fail only when the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago, for programs that cannot tell which one they were given.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// What curl printed, and its exit code.
+pub fn curl(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "15"])
+        .args(arguments)
+        .output();
+    let output = output.expect("curl runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
