@@ -2,6 +2,7 @@
 
 mod connect;
 mod listen;
+#[allow(unsafe_code)]
 pub mod sockopt;
 
 use std::{io, time::Duration};

@@ -62,7 +62,7 @@ fn requests_and_connections_are_counted() {
     let proxy = Proxy::in_front_of(&endpoint).start();
     let mut client = proxy.connect();
     (0..5).for_each(|_| assert_eq!(client.get("/").status, 200));
-    proxy.wait_for_metric("forebay_proxy_requests_total", &["listener=\"public\""], |total| {
+    proxy.wait_for_metric("forebay_proxy_responses_total", &["class=\"2xx\""], |total| {
         total == 5.0
     });
     proxy.wait_for_metric("forebay_pool_opened_total", &[], |total| total == 1.0);
