@@ -70,6 +70,9 @@ fn listeners(page: &mut Page, state: &State) {
             &labels,
             connections,
         );
+        let parked = listener.parked() as f64;
+        let help = "Client connections that are idle and cost a bare socket.";
+        page.gauge("forebay_downstream_parked_connections", help, &labels, parked);
         let counts = &listener.counts;
         let mut counter =
             |name, help, count: &std::sync::atomic::AtomicU64| page.counter(name, help, &labels, count.load(Relaxed));

@@ -49,6 +49,7 @@ fn listener(listener: &Listener) -> Value {
         "name": listener.name,
         "address": listener.address.to_string(),
         "connections": listener.connections(),
+        "parked": listener.parked(),
         "accepted": counts.accepted.load(Relaxed),
         "handed_over": counts.handed_over.load(Relaxed),
         "shed": counts.shed.load(Relaxed),

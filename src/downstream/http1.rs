@@ -18,7 +18,7 @@ use super::{
     io::{ClientIo, Engine, Stream},
     refusal::Refusal,
     serve::serve,
-    state::{Due, State},
+    state::{Broken, Due, State},
 };
 use crate::net;
 
@@ -85,7 +85,7 @@ enum Parked {
 /// Waits on a bare socket.
 async fn parked<S: Stream>(stream: &S, state: &Rc<State>) -> Parked {
     state.park();
-    let _place = state.listener.parked.enter(state);
+    let _parked = state.listener.idle.park();
     poll_fn(|context| {
         if let Poll::Ready(result) = stream.tcp().poll_read_ready(context) {
             return Poll::Ready(if result.is_ok() { Parked::Wakes } else { Parked::Ends });
@@ -111,6 +111,7 @@ async fn active<S: Stream, H: Handle>(
     };
     let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http1);
     let mut connection = Builder::new()
+        .half_close(S::HALF_CLOSE)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_size)
         .max_buf_size(limits.max_header_size.max(64 * 1024))
@@ -130,8 +131,9 @@ async fn active<S: Stream, H: Handle>(
         // A client that connected ahead of its first request is told nothing: it would take it for the answer.
         Ok(Due::HeaderTimeout) if state.is_nothing_read() => End::Over(stream),
         Ok(Due::HeaderTimeout) => End::Refuse(stream, Refusal::HEADER_TIMEOUT),
-        Ok(Due::WriteStall) => End::Abort(stream),
-        Err(_) if state.is_body_broken() => End::Abort(stream),
+        Ok(Due::WriteStall | Due::ClientGone) => End::Abort(stream),
+        // Where only the close tells the end of an answer, a plain one would say that it is whole.
+        Err(_) if state.is_body_broken() == Broken::Unnoticed => End::Abort(stream),
         Err(Ok(())) => End::Over(stream),
         Err(Err(error)) if state.refused().is_some() => {
             End::Refuse(stream, Refusal::of_engine(state.refused(), &error))

@@ -62,8 +62,11 @@ pub(super) async fn run<S: Stream, H: Handle>(
                 }
                 return Poll::Ready(());
             }
-            // GOAWAY once, then the running streams end in their own time (RFC 9113 6.8).
-            if ending.is_none() && state.wants_end() {
+            if let Some(since) = ending {
+                // The running streams end in their own time (RFC 9113 6.8); what then stays open is cut.
+                return state.poll_last(context, since + GOAWAY_TIME);
+            }
+            if state.wants_end() {
                 ending = Some(Instant::now());
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
@@ -71,15 +74,10 @@ pub(super) async fn run<S: Stream, H: Handle>(
             match std::task::ready!(state.poll_due(context)) {
                 Due::WriteStall => return Poll::Ready(()),
                 Due::Park => state.park(),
-                Due::Close | Due::HeaderTimeout => match ending {
-                    // Idle, announced, and the client keeps the connection open nevertheless.
-                    Some(since) if since.elapsed() >= GOAWAY_TIME => return Poll::Ready(()),
-                    Some(since) => state.look_again(since + GOAWAY_TIME),
-                    None => {
-                        ending = Some(Instant::now());
-                        Pin::new(&mut connection).graceful_shutdown();
-                    }
-                },
+                Due::Close | Due::HeaderTimeout | Due::ClientGone => {
+                    ending = Some(Instant::now());
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
         }
     })

@@ -18,6 +18,10 @@ use super::state::State;
 
 /// A client's byte stream, plain or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether a client may close its side and still get its answer. Inside TLS that is the end (RFC 8446 6.1 allows it,
+    /// nobody does it).
+    const HALF_CLOSE: bool;
+
     fn tcp(&self) -> &TcpStream;
 
     /// Sends what TLS owes the client before a close; for a plain socket the close itself says it.
@@ -25,6 +29,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
 }
 
 impl Stream for TcpStream {
+    const HALF_CLOSE: bool = true;
+
     fn tcp(&self) -> &TcpStream {
         self
     }
@@ -35,6 +41,8 @@ impl Stream for TcpStream {
 }
 
 impl Stream for TlsStream<TcpStream> {
+    const HALF_CLOSE: bool = false;
+
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }
@@ -58,6 +66,16 @@ pub(super) struct ClientIo<S> {
     prefix: Bytes,
     state: Rc<State>,
     engine: Engine,
+}
+
+/// Looks whether the client has closed its side, without taking anything of what it may have sent. No system call
+/// unless the reactor has seen something.
+pub(super) fn poll_ended(tcp: &TcpStream, context: &mut Context<'_>) -> bool {
+    let mut byte = [0];
+    matches!(
+        tcp.poll_peek(context, &mut ReadBuf::new(&mut byte)),
+        Poll::Ready(Ok(0) | Err(_))
+    )
 }
 
 impl<S: Stream> ClientIo<S> {
@@ -145,6 +163,12 @@ impl<S: Stream> AsyncWrite for ClientIo<S> {
         match Pin::new(&mut self.stream).poll_flush(context) {
             Poll::Ready(Ok(())) => {
                 self.state.flushed();
+                // The engine reads nothing while it waits for an answer; a client that leaves is noticed here.
+                if S::HALF_CLOSE && self.engine == Engine::Http1 && self.state.awaits_answer() {
+                    if poll_ended(self.stream.tcp(), context) {
+                        self.state.note_client_ended();
+                    }
+                }
                 Poll::Ready(Ok(()))
             }
             result => self.note(result),

@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    parked::Parked,
+    idle::IdleClients,
     per_client::{Counted, PerClient},
 };
 use crate::{config, tls::ServerTls, worker::Timers};
@@ -30,6 +30,8 @@ pub struct Listener {
     /// For each worker, since when its longest-idle client has been idle: milliseconds after `epoch`, `u64::MAX` for
     /// none. As of the last tick.
     oldest_idle: Box<[AtomicU64]>,
+    /// For each worker, how many clients are parked. As of the last tick.
+    parked: Box<[AtomicUsize]>,
     epoch: Instant,
 }
 
@@ -82,12 +84,18 @@ impl Listener {
             connections: AtomicUsize::new(0),
             per_client: Arc::default(),
             oldest_idle: (0..workers).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            parked: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             epoch: Instant::now(),
         })
     }
 
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
+    }
+
+    /// Clients that cost no more than a socket at the moment.
+    pub fn parked(&self) -> usize {
+        self.parked.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     /// Lets a client in, over the limit if `yields` finds somebody to give way.
@@ -135,7 +143,12 @@ impl Listener {
         }
     }
 
-    pub(super) fn note_oldest_idle(&self, worker: usize, oldest: Option<Instant>) {
+    pub(super) fn note_idle(&self, worker: usize, idle: &IdleClients) {
+        self.parked[worker].store(idle.parked(), Relaxed);
+        self.note_oldest_idle(worker, idle.oldest());
+    }
+
+    fn note_oldest_idle(&self, worker: usize, oldest: Option<Instant>) {
         let millis = oldest.map_or(u64::MAX, |since| self.millis(since));
         self.oldest_idle[worker].store(millis, Relaxed);
     }
@@ -159,7 +172,7 @@ pub(super) struct Local {
     pub(super) config: Arc<config::Listener>,
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) timers: Timers,
-    pub(super) parked: Rc<Parked>,
+    pub(super) idle: Rc<IdleClients>,
     pub(super) draining: Rc<Cell<Draining>>,
 }
 

@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{
     Handle, connection,
+    idle::{IdleClients, idle_timeout_under_pressure},
     listener::{Admission, Draining, Listener, Local, Yield},
-    parked::{Parked, idle_timeout_under_pressure},
 };
 use crate::{
     config,
@@ -108,7 +108,7 @@ impl<H: Handle> Listeners<H> {
             config,
             tls,
             timers: self.timers.clone(),
-            parked: Rc::new(Parked::default()),
+            idle: IdleClients::new(),
             draining: Rc::new(Cell::new(Draining::No)),
         });
         let active = Rc::new(Active {
@@ -131,7 +131,7 @@ impl<H: Handle> Listeners<H> {
             config: Arc::clone(config),
             tls: tls.cloned(),
             timers: self.timers.clone(),
-            parked: Rc::clone(&old.parked),
+            idle: Rc::clone(&old.idle),
             draining: Rc::clone(&old.draining),
         });
     }
@@ -170,7 +170,7 @@ impl<H: Handle> Listeners<H> {
         match message.0 {
             Kind::Shed(listener) => {
                 if let Some(active) = self.find(&listener) {
-                    active.local.borrow().parked.shed_one();
+                    active.local.borrow().idle.shed_one();
                 }
             }
             Kind::Take {
@@ -195,13 +195,13 @@ impl<H: Handle> Listeners<H> {
         for active in self.active.borrow().iter() {
             let local = active.local.borrow();
             let listener = &local.listener;
-            listener.note_oldest_idle(self.worker, local.parked.oldest());
+            listener.note_idle(self.worker, &local.idle);
             let policy = &local.config.keep_alive;
-            if policy.under_pressure == config::UnderPressure::ShedIdle && local.parked.len() > 0 {
+            if policy.under_pressure == config::UnderPressure::ShedIdle {
                 let (connections, max) = (listener.connections(), local.config.max_connections);
                 let idle_timeout = idle_timeout_under_pressure(policy.idle_timeout, connections, max);
                 if idle_timeout < policy.idle_timeout {
-                    local.parked.shed_idle(idle_timeout, now);
+                    local.idle.shed_idle(idle_timeout, now);
                 }
             }
         }
@@ -266,7 +266,7 @@ impl<H: Handle> Listeners<H> {
         let local = Rc::clone(&active.local.borrow());
         let yields = || match local.config.keep_alive.under_pressure {
             config::UnderPressure::Refuse => Yield::Nobody,
-            config::UnderPressure::ShedIdle => active.listener.longest_idle(self.worker, local.parked.oldest()),
+            config::UnderPressure::ShedIdle => active.listener.longest_idle(self.worker, local.idle.oldest()),
         };
         let admission = match active.listener.admit(address.ip(), &local.config, yields) {
             Ok((admission, who)) => {
@@ -289,7 +289,7 @@ impl<H: Handle> Listeners<H> {
         match who {
             Yield::Nobody => {}
             Yield::Own => {
-                local.parked.shed_one();
+                local.idle.shed_one();
             }
             Yield::Sibling(sibling) => {
                 let _ = self

@@ -14,11 +14,12 @@
 mod connection;
 mod http1;
 mod http2;
+mod idle;
 mod io;
 mod listener;
 mod listeners;
-mod parked;
 mod per_client;
+mod raw;
 mod refusal;
 mod serve;
 mod state;
@@ -37,7 +38,7 @@ use crate::tls::ServerTls;
 
 /// What is done with requests.
 pub trait Handle: 'static {
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static;
 
     /// Answers a request.
     fn handle(&self, client: &Client, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>>;
@@ -57,6 +58,8 @@ pub struct Client {
     pub tls: Option<ClientTls>,
     /// Longest time without a byte of a request body that is waited for.
     pub body_stall: Duration,
+    /// Longest time in which the client takes nothing of an answer.
+    pub write_stall: Duration,
 }
 
 /// What TLS knows of a client.
@@ -74,6 +77,7 @@ impl Client {
             listener: Arc::clone(&local.listener),
             tls,
             body_stall: local.config.timeouts.body_stall,
+            write_stall: local.config.timeouts.write_stall,
         }
     }
 }

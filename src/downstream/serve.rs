@@ -13,7 +13,11 @@ use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::{Client, Handle, refusal::Refusal, state::State};
+use super::{
+    Client, Handle,
+    refusal::Refusal,
+    state::{Broken, State},
+};
 use crate::http1;
 
 /// One request of one client.
@@ -23,7 +27,10 @@ pub(super) async fn serve<H: Handle>(
     state: Rc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<Tracked<H::Body>>, Infallible> {
-    let problem = state.begin(|raw| screen(raw, &request, &state));
+    let problem = state.begin(|raw| {
+        let raw = raw.filter(|raw| raw.starts_with(request.method().as_str().as_bytes()));
+        (screen(raw, &request, &state), raw.and_then(|raw| length(raw, &request)))
+    });
     let in_flight = InFlight(Rc::clone(&state));
     let version = request.version();
     let mut response = match problem {
@@ -33,24 +40,31 @@ pub(super) async fn serve<H: Handle>(
     if state.is_last_request(Instant::now()) || problem.is_some() {
         announce_end(&mut response, version, &state);
     }
-    Ok(response.map(|body| Tracked { body, in_flight }))
+    let delimited = version != Version::HTTP_10
+        || response.body().size_hint().exact().is_some()
+        || response.headers().contains_key(header::CONTENT_LENGTH);
+    let if_broken = if delimited { Broken::Noticed } else { Broken::Unnoticed };
+    Ok(response.map(|body| Tracked {
+        body,
+        in_flight,
+        if_broken,
+        error: None,
+    }))
 }
 
 /// The strict second look: what the engine lets pass and two readers could understand differently is refused.
-fn screen(raw: &[u8], request: &Request<Incoming>, state: &State) -> Option<Refusal> {
-    let (method, uri) = (request.method(), request.uri());
-    if target_length(uri) > state.listener.config.limits.max_uri_size {
+///
+/// `raw` is unknown only behind a chunked request that was pipelined; then the engine's own reading must do, which lets
+/// Transfer-Encoding win and closes the connection after the answer (RFC 9112 6.1).
+fn screen(raw: Option<&[u8]>, request: &Request<Incoming>, state: &State) -> Option<Refusal> {
+    if target_length(request.uri()) > state.listener.config.limits.max_uri_size {
         return Some(Refusal::URI_TOO_LONG);
     }
-    if request.version() == Version::HTTP_2 {
-        return None;
-    }
-    // A head that came together with the end of the request before it is not in `raw`: then the engine's own reading
-    // must do, which lets Transfer-Encoding win and closes the connection after the answer (RFC 9112 6.1).
-    let blank = raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let raw = &raw[blank..];
-    if !raw.starts_with(method.as_str().as_bytes()) {
-        return None;
+    let raw = raw?;
+    // The engine's parser cuts a fragment off, so the path that is routed would not be the one that was sent.
+    let line = memchr::memchr(b'\n', raw).map_or(raw, |end| &raw[..end]);
+    if memchr::memchr(b'#', line).is_some() {
+        return Some(Refusal::bad_request("the request target has a fragment"));
     }
     http1::screen_request_head(raw).err().map(|problem| match problem {
         http1::RequestProblem::UnknownTransferEncoding => Refusal {
@@ -59,6 +73,17 @@ fn screen(raw: &[u8], request: &Request<Incoming>, state: &State) -> Option<Refu
         },
         problem => Refusal::bad_request(problem.description()),
     })
+}
+
+/// How many bytes the request has on the wire, if that can be said ahead.
+fn length(raw: &[u8], request: &Request<Incoming>) -> Option<u64> {
+    let head = memchr::memmem::find(raw, b"\r\n\r\n")? + 4;
+    let body = if request.body().is_end_stream() {
+        0
+    } else {
+        request.body().size_hint().exact()?
+    };
+    Some(head as u64 + body)
 }
 
 fn target_length(uri: &http::Uri) -> usize {
@@ -88,19 +113,28 @@ impl Drop for InFlight {
 
 /// The body of an answer, whose end is noted.
 #[derive(Debug)]
-pub(super) struct Tracked<B> {
+pub(super) struct Tracked<B: Body> {
     body: B,
     in_flight: InFlight,
+    if_broken: Broken,
+    /// What is told with the next poll, so that the engine first sends what it has: an error makes it drop that.
+    error: Option<B::Error>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Tracked<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let result = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Err(_))) = &result {
-            self.in_flight.0.note_body_broken();
+        if let Poll::Ready(Some(Err(error))) = result {
+            self.in_flight.0.note_body_broken(self.if_broken);
+            self.error = Some(error);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         result
     }

@@ -12,19 +12,20 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::listener::Local;
+use super::{idle::Place, listener::Local, raw::RawHead};
 use crate::worker::Timer;
 
 /// How long a client must have been idle before its HTTP engine is dropped: long enough that a busy client never pays
 /// for a new one, short enough that a burst does not leave engines behind.
 const PARK_AFTER: Duration = Duration::from_millis(300);
-/// Bytes of a head kept for the strict second look; longer ones are refused by the engine.
-const RAW_HEAD_KEPT: usize = 64 * 1024;
-
+/// How long an answer that has not begun is waited for on behalf of a client that has closed its side: most have closed
+/// both, and the endpoint works in vain.
+const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) listener: Rc<Local>,
+    place: Place,
     pub(super) timer: Timer,
     phase: Cell<Phase>,
     /// Requests begun and not yet answered whole; more than one only on HTTP/2.
@@ -36,12 +37,18 @@ pub(super) struct State {
     answering: Cell<bool>,
     /// Since when the client has taken nothing.
     write_blocked: Cell<Option<Instant>>,
+    /// Since when the client sends no more. It may only have closed its own side, and still wait for the answer.
+    client_ended: Cell<Option<Instant>>,
+    /// Whether the engine has read a part of a body since this was last asked.
+    reading_body: Cell<bool>,
+    /// Whether any byte of the present answer is out.
+    answer_begun: Cell<bool>,
     /// The head as it came, while it is being read.
-    raw_head: RefCell<Vec<u8>>,
+    raw: RefCell<RawHead>,
     /// What the engine would have answered to a head that it could not read.
     refused: Cell<Option<u16>>,
     ending: Cell<Ending>,
-    body_broken: Cell<bool>,
+    body_broken: Cell<Broken>,
 }
 
 /// Whose turn it is, and since when.
@@ -63,6 +70,15 @@ pub(super) enum Ending {
     Shed,
 }
 
+/// Whether an answer's body broke off, and whether the client notices by the framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    No,
+    Noticed,
+    /// The answer ends when the connection does.
+    Unnoticed,
+}
+
 /// What is due when the timer fires or the connection is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -71,6 +87,7 @@ pub(super) enum Due {
     Close,
     HeaderTimeout,
     WriteStall,
+    ClientGone,
 }
 
 impl State {
@@ -78,7 +95,8 @@ impl State {
         let policy = &listener.config.keep_alive;
         let retires = (!policy.max_age.is_zero())
             .then(|| now + policy.max_age.mul_f64(1.0 - policy.max_age_jitter * fastrand::f64()));
-        let state = Rc::new(Self {
+        let state = Rc::new_cyclic(|state| Self {
+            place: listener.idle.place(state.clone()),
             timer,
             phase: Cell::new(Phase::ReadingHead { since: now }),
             in_flight: Cell::new(0),
@@ -86,10 +104,13 @@ impl State {
             retires,
             answering: Cell::new(false),
             write_blocked: Cell::new(None),
-            raw_head: RefCell::default(),
+            client_ended: Cell::new(None),
+            reading_body: Cell::new(false),
+            answer_begun: Cell::new(false),
+            raw: RefCell::default(),
             refused: Cell::new(None),
             ending: Cell::new(Ending::NotYet),
-            body_broken: Cell::new(false),
+            body_broken: Cell::new(Broken::No),
             listener,
         });
         state.set_phase(Phase::ReadingHead { since: now });
@@ -99,27 +120,22 @@ impl State {
     /// The engine has read these bytes.
     pub(super) fn read(&self, bytes: &[u8]) {
         if self.in_flight.get() > 0 {
-            return;
-        }
-        if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
+            self.reading_body.set(true);
+        } else if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
             self.set_phase(Phase::ReadingHead { since: Instant::now() });
         }
-        let mut raw = self.raw_head.borrow_mut();
-        if raw.len() + bytes.len() <= RAW_HEAD_KEPT {
-            raw.extend_from_slice(bytes);
-        }
+        self.raw.borrow_mut().read(bytes);
     }
 
-    /// A request has begun; gives the raw bytes that were read for it to `look`.
-    pub(super) fn begin<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+    /// A request has begun. `look` gets the bytes that were read from its head on, if they are known, and says how many
+    /// of them are its head and its body.
+    pub(super) fn begin<R>(&self, look: impl FnOnce(Option<&[u8]>) -> (R, Option<u64>)) -> R {
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.answering.set(true);
+        self.answer_begun.set(false);
         self.set_phase(Phase::InFlight);
-        let mut raw = self.raw_head.borrow_mut();
-        let result = look(&raw);
-        raw.clear();
-        result
+        self.raw.borrow_mut().begin(look)
     }
 
     /// The answer's last byte has been handed to the engine, or the request is gone.
@@ -127,7 +143,14 @@ impl State {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         if left == 0 {
-            self.set_phase(Phase::Idle { since: Instant::now() });
+            let since = Instant::now();
+            // The next head may have begun together with the end of this request.
+            let begun = self.raw.borrow_mut().end();
+            self.set_phase(if begun {
+                Phase::ReadingHead { since }
+            } else {
+                Phase::Idle { since }
+            });
         }
     }
 
@@ -145,10 +168,25 @@ impl State {
 
     /// Whether nothing of the next head has come.
     pub(super) fn is_nothing_read(&self) -> bool {
-        self.raw_head.borrow().is_empty()
+        self.raw.borrow().is_empty()
+    }
+
+    /// The client has closed its side of the connection.
+    pub(super) fn note_client_ended(&self) {
+        if self.client_ended.get().is_none() {
+            self.client_ended.set(Some(Instant::now()));
+            self.set_phase(self.phase.get());
+        }
+    }
+
+    /// Whether a client that leaves would go unnoticed by the engine, which reads nothing before its answer is out.
+    pub(super) fn awaits_answer(&self) -> bool {
+        let reads = self.reading_body.replace(false);
+        !reads && self.in_flight.get() > 0 && self.client_ended.get().is_none()
     }
 
     pub(super) fn note_write_progress(&self) {
+        self.answer_begun.set(true);
         if self.write_blocked.get().is_some() {
             self.write_blocked.set(None);
             self.set_phase(self.phase.get());
@@ -173,11 +211,11 @@ impl State {
     }
 
     /// An answer's body broke off.
-    pub(super) fn note_body_broken(&self) {
-        self.body_broken.set(true);
+    pub(super) fn note_body_broken(&self, broken: Broken) {
+        self.body_broken.set(broken);
     }
 
-    pub(super) fn is_body_broken(&self) -> bool {
+    pub(super) fn is_body_broken(&self) -> Broken {
         self.body_broken.get()
     }
 
@@ -202,16 +240,8 @@ impl State {
             Phase::ReadingHead { since } => since,
             Phase::InFlight => Instant::now(),
         };
-        self.raw_head.replace(Vec::new());
+        self.raw.replace(RawHead::default());
         self.set_phase(Phase::Parked { since });
-    }
-
-    /// Since when the client has been idle.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
-        match self.phase.get() {
-            Phase::Idle { since } | Phase::Parked { since } => Some(since),
-            _ => None,
-        }
     }
 
     /// An HTTP/2 client has connected: between two streams it is idle.
@@ -224,9 +254,28 @@ impl State {
         self.set_phase(Phase::ReadingHead { since: Instant::now() });
     }
 
-    /// Fires again at `deadline`.
-    pub(super) fn look_again(&self, deadline: Instant) {
-        self.timer.set(deadline);
+    /// As [`State::poll_due`], for a connection whose end has been announced: it is due when it is idle and `deadline`
+    /// has passed.
+    pub(super) fn poll_last(&self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let stalls = self
+                .write_blocked
+                .get()
+                .map(|since| since + self.listener.config.timeouts.write_stall);
+            if stalls.is_some_and(|at| now >= at) {
+                return Poll::Ready(());
+            }
+            let idle = self.in_flight.get() == 0;
+            if idle && now >= deadline {
+                return Poll::Ready(());
+            }
+            match stalls.into_iter().chain(idle.then_some(deadline)).min() {
+                Some(at) => self.timer.set(at),
+                None => self.timer.clear(),
+            }
+            std::task::ready!(self.timer.poll(context));
+        }
     }
 
     /// A parked client sends again.
@@ -255,6 +304,7 @@ impl State {
             return Poll::Ready(Due::WriteStall);
         }
         match self.phase.get() {
+            Phase::InFlight if self.gone_at().is_some_and(|at| now >= at) => return Poll::Ready(Due::ClientGone),
             Phase::Idle { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
             Phase::Idle { since } if now >= since + PARK_AFTER => return Poll::Ready(Due::Park),
             Phase::ReadingHead { since } if now >= since + self.listener.config.timeouts.header_read => {
@@ -269,17 +319,35 @@ impl State {
     }
 
     fn set_phase(&self, phase: Phase) {
-        self.phase.set(phase);
+        match (self.phase.replace(phase), phase) {
+            (_, Phase::Idle { since } | Phase::Parked { since }) => self.place.enter(since),
+            (Phase::Idle { .. } | Phase::Parked { .. }, _) => self.place.leave(),
+            _ => {}
+        }
         let config = &self.listener.config;
         match phase {
             Phase::Idle { since } => self.timer.set(since + PARK_AFTER.min(config.keep_alive.idle_timeout)),
             Phase::ReadingHead { since } => self.timer.set(since + config.timeouts.header_read),
             Phase::Parked { since } => self.timer.set(self.parked_until(since)),
-            Phase::InFlight => match self.write_blocked.get() {
-                Some(since) => self.timer.set(since + config.timeouts.write_stall),
-                None => self.timer.clear(),
-            },
+            Phase::InFlight => {
+                let stalled_at = self
+                    .write_blocked
+                    .get()
+                    .map(|since| since + config.timeouts.write_stall);
+                match stalled_at.into_iter().chain(self.gone_at()).min() {
+                    Some(deadline) => self.timer.set(deadline),
+                    None => self.timer.clear(),
+                }
+            }
         }
+    }
+
+    /// When a client that has closed its side is taken to be gone: if it is, the first byte of an answer shows it.
+    fn gone_at(&self) -> Option<Instant> {
+        if self.answer_begun.get() {
+            return None;
+        }
+        self.client_ended.get().map(|since| since + HALF_CLOSED_WAIT)
     }
 
     fn parked_until(&self, since: Instant) -> Instant {

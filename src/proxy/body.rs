@@ -2,19 +2,22 @@
 
 use std::{
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::{account::Account, reason::Reason};
+use super::{account::Account, reason::Reason, watch::Stream};
 use crate::upstream::{BodyError, ResponseBody};
 
 /// Where the bytes come from.
 #[derive(Debug)]
-pub enum Source {
+pub(super) enum Source {
     Endpoint(ResponseBody),
+    /// The same on an HTTP/2 stream, under watch.
+    Stream(Rc<Stream>),
     /// The proxy itself.
     Own(Bytes),
 }
@@ -44,6 +47,7 @@ impl hyper::body::Body for Body {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Endpoint(body) => Pin::new(body).poll_frame(context),
+            Source::Stream(stream) => stream.poll_frame(context),
         };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
@@ -63,6 +67,7 @@ impl hyper::body::Body for Body {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
             Source::Endpoint(body) => body.is_end_stream(),
+            Source::Stream(stream) => stream.is_end_stream(),
         }
     }
 
@@ -70,6 +75,7 @@ impl hyper::body::Body for Body {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Endpoint(body) => body.size_hint(),
+            Source::Stream(stream) => stream.size_hint(),
         }
     }
 }

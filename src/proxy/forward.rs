@@ -38,6 +38,13 @@ pub(super) struct Head<'a> {
     pub(super) expectation: Expectation,
 }
 
+/// Whether what the client says of others is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Yes,
+    No,
+}
+
 /// Refuses a Connection field that names what it must not.
 ///
 /// # Errors
@@ -86,8 +93,9 @@ impl Head<'_> {
         };
         let mut head = RequestHead::start(out, self.request.method(), path.as_bytes());
         self.host(&mut head, target, endpoint);
-        self.fields(&mut head);
-        self.of_client(&mut head, target);
+        let trust = self.trust();
+        self.fields(&mut head, trust);
+        self.of_client(&mut head, target, trust);
         for (name, value) in self.to.request_headers.set.iter().chain(&self.to.request_headers.add) {
             head.field(name, value);
         }
@@ -117,14 +125,14 @@ impl Head<'_> {
     }
 
     /// The client's fields, less those that end here and those that the route removes or replaces.
-    fn fields(&self, head: &mut RequestHead<'_>) {
+    fn fields(&self, head: &mut RequestHead<'_>, trust: Trust) {
         let headers = self.request.headers();
         let nominates = headers.contains_key(header::CONNECTION);
         let edits = &self.to.request_headers;
         let edited = !edits.remove.is_empty() || !edits.set.is_empty();
         let mut cookies: Option<&HeaderValue> = None;
         for (name, value) in headers {
-            if ends_here(name)
+            if ends_here(name, trust)
                 || nominates && nominated(headers).any(|option| name.as_str().eq_ignore_ascii_case(option))
                 || edited && self.is_edited(name)
             {
@@ -161,12 +169,22 @@ impl Head<'_> {
         edits.remove.contains(name) || edits.set.iter().any(|(set, _)| set == name)
     }
 
-    /// Who the client is. What it says of itself counts only if it is a trusted proxy.
-    fn of_client(&self, head: &mut RequestHead<'_>, target: &Target<'_>) {
-        let headers = self.request.headers();
+    fn trust(&self) -> Trust {
         let ip = self.client.address.ip();
         let trusted = self.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip));
-        let said = |name: &str| trusted.then(|| headers.get_all(name)).into_iter().flatten();
+        if trusted { Trust::Yes } else { Trust::No }
+    }
+
+    /// Who the client is. What it says of itself counts only if it is a trusted proxy.
+    fn of_client(&self, head: &mut RequestHead<'_>, target: &Target<'_>, trust: Trust) {
+        let headers = self.request.headers();
+        let ip = self.client.address.ip();
+        let said = |name: &str| {
+            (trust == Trust::Yes)
+                .then(|| headers.get_all(name))
+                .into_iter()
+                .flatten()
+        };
         if self.forwarding.x_forwarded {
             let mut buffer = Text::default();
             for value in said("x-forwarded-for") {
@@ -220,7 +238,7 @@ impl Head<'_> {
 }
 
 /// Fields that are ours to write, or that belong to the client's connection (RFC 9110 7.6.1).
-fn ends_here(name: &HeaderName) -> bool {
+fn ends_here(name: &HeaderName, trust: Trust) -> bool {
     match *name {
         header::HOST
         | header::CONNECTION
@@ -235,7 +253,10 @@ fn ends_here(name: &HeaderName) -> bool {
             let name = name.as_str();
             // By the first letter: nearly every other field is told apart by one comparison.
             match name.as_bytes()[0] {
-                b'x' => matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host"),
+                b'x' if trust == Trust::Yes => {
+                    matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host")
+                }
+                b'x' => name.starts_with("x-forwarded-"),
                 b'k' => name == "keep-alive",
                 b'p' => name == "proxy-connection",
                 b'h' => name == "http2-settings",

@@ -10,6 +10,7 @@ mod forward;
 mod reason;
 mod target;
 mod via;
+mod watch;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use target::Target;
 use tokio::time::Instant;
+use watch::Streams;
 
 pub use body::Body;
 pub use reason::Reason;
@@ -31,7 +33,7 @@ use crate::{
     downstream::{Client, Handle, Refusal},
     http1, routing,
     snapshot::{Action, ForwardTo, Snapshot},
-    upstream::{self, Expectation, Failed, Local, Outgoing, Patience},
+    upstream::{self, Expectation, Failed, Local, Outgoing, Patience, RequestFraming},
     worker::Timers,
 };
 
@@ -43,6 +45,7 @@ pub struct Proxy {
     snapshots: Arc<ArcSwap<Snapshot>>,
     /// The snapshot as this worker last saw it.
     view: RefCell<Rc<View>>,
+    streams: Streams,
 }
 
 /// A snapshot with what this worker keeps beside it. Requests share it by a count that no other core touches.
@@ -62,12 +65,18 @@ impl Proxy {
             timers,
             snapshots,
             view,
+            streams: Streams::default(),
         }
     }
 
     /// Lets go of a snapshot that a reload has replaced, also when no request comes.
     pub fn refresh(&self) -> Arc<Snapshot> {
         Arc::clone(&self.view().snapshot)
+    }
+
+    /// To be called every 250 ms or so: cuts streams whose clients take nothing.
+    pub fn sweep(&self, now: Instant) {
+        self.streams.sweep(now);
     }
 
     fn view(&self) -> Rc<View> {
@@ -94,10 +103,7 @@ impl Proxy {
             Ok(target) => target,
             Err((reason, details)) => {
                 let mut response = fail(account, reason, details);
-                // Whoever sends what cannot be understood may mean something else by what follows it, too.
-                if request.version() != Version::HTTP_2 {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
+                announce_close(&mut response, request.version());
                 return response;
             }
         };
@@ -133,11 +139,15 @@ impl Proxy {
         account.cluster(to.cluster_index);
         let expectation = match expectation(&request) {
             Ok(expectation) => expectation,
-            Err(details) => return fail(account, Reason::ExpectationFailed, details),
+            Err(details) => {
+                let mut response = fail(account, Reason::ExpectationFailed, details);
+                announce_close(&mut response, request.version());
+                return response;
+            }
         };
         let timeouts = to.cluster.timeouts;
         let framing = forward::framing(&body);
-        let method = request.method().clone();
+        let (method, version) = (request.method().clone(), request.version());
         let forwarding = &view.snapshot.config.forwarding;
         let head = Head {
             request,
@@ -167,13 +177,29 @@ impl Proxy {
         match upstream::send(&to.cluster, local, outgoing).await {
             Ok(answer) => {
                 account.answered(answer.in_flight, answer.timing);
-                let mut response = Response::new(Source::Endpoint(answer.body));
+                let mut response = Response::new(self.source(answer.body, client, version));
                 *response.status_mut() = answer.head.status;
                 *response.headers_mut() = answer.head.headers;
                 add_via(response.headers_mut(), view, answer.head.version);
                 response
             }
-            Err(failed) => unanswered(account, &failed),
+            Err(failed) => {
+                let mut response = unanswered(account, &failed);
+                if framing != RequestFraming::None {
+                    announce_close(&mut response, version);
+                }
+                response
+            }
+        }
+    }
+}
+
+impl Proxy {
+    fn source(&self, body: upstream::ResponseBody, client: &Client, version: Version) -> Source {
+        if version == Version::HTTP_2 && !hyper::body::Body::is_end_stream(&body) {
+            Source::Stream(self.streams.watch(body, client.write_stall))
+        } else {
+            Source::Endpoint(body)
         }
     }
 }
@@ -266,6 +292,15 @@ fn expectation(request: &Request<()>) -> Result<Expectation, &'static str> {
 fn fail(account: &mut Account, reason: Reason, details: &str) -> Response<Source> {
     account.fail(reason);
     answer::failure(reason, details)
+}
+
+/// Ends an HTTP/1 connection with this answer: what was sent on it cannot be trusted, or was not read whole.
+fn announce_close(response: &mut Response<Source>, version: Version) {
+    if version != Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn unanswered(account: &mut Account, failed: &Failed) -> Response<Source> {

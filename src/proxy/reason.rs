@@ -18,6 +18,7 @@ pub enum Reason {
     ExpectationFailed,
     NoRoute,
     NoEndpoint,
+    NotResolved,
     ConnectRefused,
     ConnectTimeout,
     ConnectUnreachable,
@@ -45,13 +46,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::Misdirected,
         Self::MethodNotAllowed,
         Self::ExpectationFailed,
         Self::NoRoute,
         Self::NoEndpoint,
+        Self::NotResolved,
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::ConnectUnreachable,
@@ -100,6 +102,7 @@ impl Reason {
             Self::ExpectationFailed => ("expectation-failed", S::EXPECTATION_FAILED, "http_request_error"),
             Self::NoRoute => ("no-route", S::NOT_FOUND, "destination_not_found"),
             Self::NoEndpoint => ("no-endpoint", S::SERVICE_UNAVAILABLE, "destination_unavailable"),
+            Self::NotResolved => ("not-resolved", S::BAD_GATEWAY, "dns_error"),
             Self::ConnectRefused => ("connect-refused", S::BAD_GATEWAY, "connection_refused"),
             Self::ConnectTimeout => ("connect-timeout", S::GATEWAY_TIMEOUT, "connection_timeout"),
             Self::ConnectUnreachable => ("connect-unreachable", S::BAD_GATEWAY, "destination_ip_unroutable"),
@@ -135,6 +138,7 @@ impl From<&SendError> for Reason {
     fn from(error: &SendError) -> Self {
         match error {
             SendError::NoEndpoint => Self::NoEndpoint,
+            SendError::NotResolved => Self::NotResolved,
             SendError::Checkout(CheckoutError::QueueFull) => Self::PoolQueueFull,
             SendError::Checkout(CheckoutError::TimedOut) => Self::PoolTimeout,
             SendError::Connect(error) => error.into(),
@@ -183,6 +187,7 @@ impl From<&BodyError> for Reason {
             BodyError::BetweenBytesTimeout => Self::BetweenBytesTimeout,
             BodyError::RequestTimeout => Self::RequestTimeout,
             BodyError::ClientBody => Self::ClientBody,
+            BodyError::ClientStalled => Self::ClientStalled,
         }
     }
 }

@@ -148,8 +148,19 @@ impl Control {
                     None => std::future::pending().await,
                 }
             };
+            let resolve_interval = self.snapshots.load().resolve_interval();
+            let resolve = async {
+                match resolve_interval {
+                    Some(interval) => tokio::time::sleep(interval).await,
+                    None => std::future::pending().await,
+                }
+            };
             let event = tokio::select! {
                 event = self.signals.next() => event,
+                () = resolve => {
+                    self.resolve().await;
+                    continue;
+                }
                 () = changed => {
                     if self.source.as_mut().is_some_and(Source::has_changed) { Event::Reload } else { continue }
                 }
@@ -160,6 +171,27 @@ impl Control {
                 Event::ReopenLog => self.reopen_access_log(),
             }
         }
+    }
+
+    /// Looks the names of endpoints up again.
+    async fn resolve(&mut self) {
+        let running = self.snapshots.load_full();
+        let workers = self.crew.board.workers();
+        match Snapshot::build(Arc::clone(&running.config), Some(&running), workers).await {
+            Ok(snapshot) if !snapshot.has_same_endpoints(&running) => {
+                tracing::info!("the addresses of endpoints have changed");
+                self.put_in_force(&running, Arc::new(snapshot));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the endpoints stay as they were: {}", chain(&error)),
+        }
+    }
+
+    fn put_in_force(&mut self, running: &Snapshot, snapshot: Arc<Snapshot>) {
+        snapshot.apply_policies();
+        self.snapshots.store(Arc::clone(&snapshot));
+        self.probes.set(&snapshot);
+        reload::retire(running, &snapshot);
     }
 
     async fn reload(&mut self) {
@@ -180,11 +212,8 @@ impl Control {
         };
         warn_of_fixed(&running.config, &prepared.config);
         let snapshot = Arc::new(prepared);
-        snapshot.apply_policies();
-        self.snapshots.store(Arc::clone(&snapshot));
+        self.put_in_force(&running, Arc::clone(&snapshot));
         self.bound = planned.carry_out(std::mem::take(&mut self.bound), &self.crew);
-        self.probes.set(&snapshot);
-        reload::retire(&running, &snapshot);
         self.log.set_level(level(snapshot.config.log.level));
         self.tell_admin();
         self.admin.note_reload(Ok(()));

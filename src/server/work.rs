@@ -148,6 +148,7 @@ async fn work(
             Some(message) = seat.recv() => listeners.receive(message),
             now = sweep.tick() => {
                 listeners.tick(now);
+                proxy.sweep(now);
                 sweep_pools(&proxy.refresh(), worker, now);
             }
             () = listeners.emptied() => {}

@@ -1,15 +1,15 @@
 //! Clusters of a new snapshot: endpoints that did not change are taken over alive.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{BuildError, Snapshot};
 use crate::{
     config,
     upstream::{Cluster, Endpoint},
 };
+
+/// How long a name server may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn build(
     config: &config::Config,
@@ -20,16 +20,22 @@ pub(super) async fn build(
     for (name, cluster) in &config.clusters {
         check_sources(name, &cluster.source)?;
         let mut endpoints = Vec::with_capacity(cluster.endpoints.len());
+        let mut unresolved = false;
         for endpoint in &cluster.endpoints {
-            for address in resolve(name, endpoint).await? {
+            let addresses = addresses(name, endpoint, previous).await;
+            unresolved |= addresses.is_empty();
+            for address in addresses {
                 let old = previous.and_then(|previous| {
                     let old = previous.endpoint(name, address)?;
                     Some((old, previous.config.clusters.get(name)?))
                 });
-                endpoints.push((live(label(endpoint), address, cluster, old, workers), endpoint.weight));
+                endpoints.push((
+                    live(endpoint.to_string(), address, cluster, old, workers),
+                    endpoint.weight,
+                ));
             }
         }
-        clusters.push(Arc::new(Cluster::new(name.clone(), endpoints, cluster)));
+        clusters.push(Arc::new(Cluster::new(name.clone(), endpoints, unresolved, cluster)));
     }
     Ok(clusters)
 }
@@ -61,33 +67,42 @@ fn opens_alike(before: &config::Cluster, now: &config::Cluster) -> bool {
         && before.tcp_user_timeout == now.tcp_user_timeout
 }
 
-/// `host:port` as in a `Host` field.
-fn label(endpoint: &config::Endpoint) -> String {
-    if endpoint.host.contains(':') {
-        format!("[{}]:{}", endpoint.host, endpoint.port)
-    } else {
-        format!("{}:{}", endpoint.host, endpoint.port)
+/// The addresses of an endpoint; those of before if its name cannot be looked up at the moment; none if there are none.
+/// A name server that fails must neither stop a proxy nor keep it from starting.
+async fn addresses(cluster: &str, endpoint: &config::Endpoint, previous: Option<&Snapshot>) -> Vec<SocketAddr> {
+    if let Some(ip) = endpoint.ip() {
+        return vec![SocketAddr::new(ip, endpoint.port)];
+    }
+    let name = endpoint.to_string();
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(name.as_str())).await;
+    let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    match found.map(Iterator::collect::<Vec<_>>) {
+        Ok(addresses) if !addresses.is_empty() => in_order(addresses),
+        result => {
+            let error = result
+                .err()
+                .map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+            tracing::warn!(
+                cluster,
+                endpoint = name,
+                error,
+                "the endpoint's name cannot be looked up"
+            );
+            let before = previous.into_iter().flat_map(|previous| previous.named(cluster, &name));
+            before.map(|endpoint| endpoint.address).collect()
+        }
     }
 }
 
-async fn resolve(cluster: &str, endpoint: &config::Endpoint) -> Result<Vec<SocketAddr>, BuildError> {
-    if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, endpoint.port)]);
-    }
-    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-    let found = found.map_err(|error| BuildError::Resolve(label(endpoint), cluster.to_owned(), error))?;
-    let mut addresses: Vec<_> = found.collect();
-    // One order whatever the resolver's, so that a reload finds the same endpoints.
-    addresses.sort_unstable();
-    addresses.dedup();
-    // A name with both families usually means one server: its IPv4 address is used.
+/// One order whatever the resolver's, so that a reload finds the same endpoints. A name with both families usually means
+/// one server: its IPv4 address is used.
+fn in_order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if addresses.iter().any(SocketAddr::is_ipv4) {
         addresses.retain(SocketAddr::is_ipv4);
     }
-    if addresses.is_empty() {
-        return Err(BuildError::NoAddress(label(endpoint), cluster.to_owned()));
-    }
-    Ok(addresses)
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// An address that is not on this machine would fail every connection, one by one.

@@ -8,7 +8,7 @@ mod clusters;
 mod route;
 mod stats;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use route::{Action, ForwardTo, Route, route_name};
 pub use stats::{ClusterStats, ProxyStats, REASONS, Stats};
@@ -19,6 +19,11 @@ use crate::{
     telemetry::{AccessLog, access_log},
     upstream::{Cluster, Endpoint},
 };
+
+/// How often the names of endpoints are looked up. The addresses' own lifetimes are not known here.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon a name is looked up again that has no address.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(3);
 
 /// All that decides what happens with a request.
 #[derive(Debug)]
@@ -37,10 +42,6 @@ pub struct Snapshot {
 /// Why a config, though valid, cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("the endpoint {0:?} of the cluster {1:?} cannot be resolved")]
-    Resolve(String, String, #[source] std::io::Error),
-    #[error("the name of the endpoint {0:?} of the cluster {1:?} has no address")]
-    NoAddress(String, String),
     #[error("the source address {0} of the cluster {1:?} is not on this machine")]
     Source(std::net::IpAddr, String, #[source] std::io::Error),
     #[error("the access log cannot be opened")]
@@ -89,6 +90,34 @@ impl Snapshot {
         self.clusters
             .iter()
             .flat_map(|cluster| cluster.endpoints.iter().map(move |endpoint| (cluster, endpoint)))
+    }
+
+    /// When the names of endpoints should be looked up again: soon if one has no address, else now and then; `None` if
+    /// every endpoint is an address.
+    pub fn resolve_interval(&self) -> Option<Duration> {
+        if self.clusters.iter().any(|cluster| cluster.unresolved) {
+            return Some(RESOLVE_AGAIN);
+        }
+        let mut endpoints = self.config.clusters.values().flat_map(|cluster| &cluster.endpoints);
+        endpoints
+            .any(|endpoint| endpoint.ip().is_none())
+            .then_some(RESOLVE_INTERVAL)
+    }
+
+    /// Whether both have the same endpoints, alive and in the same order.
+    pub fn has_same_endpoints(&self, other: &Self) -> bool {
+        self.endpoints().count() == other.endpoints().count()
+            && self
+                .endpoints()
+                .zip(other.endpoints())
+                .all(|((_, a), (_, b))| Arc::ptr_eq(a, b))
+    }
+
+    /// The endpoints of that cluster and name.
+    fn named<'a>(&'a self, cluster: &'a str, name: &'a str) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        self.endpoints()
+            .filter(move |(of, endpoint)| of.name == cluster && endpoint.name == name)
+            .map(|(_, each)| each)
     }
 
     /// The endpoint of that cluster and address.

@@ -38,6 +38,8 @@ enum State {
     /// What is left is in memory, and the connection has gone back already.
     Whole(Bytes),
     Streaming(Box<Streaming>),
+    /// Given up on; the client is told with the next poll.
+    Cut,
     Failed,
 }
 
@@ -84,6 +86,8 @@ pub enum BodyError {
     RequestTimeout,
     #[error("the client's request body ended early or was malformed")]
     ClientBody,
+    #[error("the client took nothing of the answer for too long")]
+    ClientStalled,
 }
 
 /// What [`ResponseBody::new`] takes over from the exchange.
@@ -99,8 +103,12 @@ pub struct Parts {
 }
 
 impl ResponseBody {
-    pub fn empty() -> Self {
-        Self(State::Whole(Bytes::new()))
+    /// Gives the endpoint's connection up, in the middle of the body.
+    pub fn cut(&mut self) {
+        if let State::Streaming(streaming) = &mut self.0 {
+            streaming.abort(CloseReason::Timeout, BodyError::ClientStalled);
+            self.0 = State::Cut;
+        }
     }
 
     /// The body that follows a head which has just been read. If all of it came with the head, the connection goes back
@@ -273,6 +281,10 @@ impl Body for ResponseBody {
             State::Whole(body) if body.is_empty() => return Poll::Ready(None),
             State::Whole(body) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(body))))),
             State::Streaming(streaming) => streaming,
+            State::Cut => {
+                self.0 = State::Failed;
+                return Poll::Ready(Some(Err(BodyError::ClientStalled)));
+            }
             State::Failed => return Poll::Ready(None),
         };
         let frame = match ready!(streaming.poll_part(context)) {
@@ -294,7 +306,7 @@ impl Body for ResponseBody {
         match &self.0 {
             State::Whole(body) => body.is_empty(),
             State::Streaming(streaming) => streaming.connection.is_none(),
-            State::Failed => false,
+            State::Cut | State::Failed => false,
         }
     }
 
@@ -306,7 +318,7 @@ impl Body for ResponseBody {
                 Decoder::Ended => SizeHint::with_exact(0),
                 Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
             },
-            State::Failed => SizeHint::default(),
+            State::Cut | State::Failed => SizeHint::default(),
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Timing {
 pub enum SendError {
     #[error("the cluster has no healthy endpoint")]
     NoEndpoint,
+    #[error("the names of the cluster's endpoints cannot be looked up")]
+    NotResolved,
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
@@ -140,7 +142,15 @@ async fn find_connection(
             .balancer
             .pick(local.picks, usable, |index| cluster.endpoints[index].load());
         let Some(index) = picked else {
-            return Err((SendError::NoEndpoint, None));
+            let unresolved = cluster.unresolved && cluster.endpoints.is_empty();
+            return Err((
+                if unresolved {
+                    SendError::NotResolved
+                } else {
+                    SendError::NoEndpoint
+                },
+                None,
+            ));
         };
         let endpoint = &cluster.endpoints[index];
         let in_flight = endpoint.begin();

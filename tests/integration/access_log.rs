@@ -151,3 +151,25 @@ fn a_disk_without_room_does_not_hurt() {
     }
     proxy.wait_for_metric("forebay_access_log_dropped_total", &[], |dropped| dropped > 0.0);
 }
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew() {
+    let endpoint = Endpoint::answering("x");
+    let proxy = Proxy::in_front_of(&endpoint).with(TO_FILE).start();
+    proxy.get("/before");
+    assert_eq!(records(&proxy, 1)[0]["path"], "/before");
+    let (log, moved) = (
+        proxy.directory().join("access.log"),
+        proxy.directory().join("access.log.1"),
+    );
+    fs::rename(&log, &moved).expect("the log is there");
+    proxy.signal("USR1");
+    eventually("there is a new file", || log.exists());
+    proxy.get("/after");
+    assert_eq!(records(&proxy, 1)[0]["path"], "/after");
+    assert!(
+        !fs::read_to_string(&moved)
+            .expect("the old log is there")
+            .contains("/after")
+    );
+}

@@ -1,8 +1,13 @@
 //! The commands, as they are typed.
 
-use std::fs;
+use std::{fs, net::SocketAddr, process::Command};
 
-use crate::support::{Endpoint, Proxy, certificate::Certificate, proxy::run, tools};
+use crate::support::{
+    Client, Endpoint, Proxy,
+    certificate::Certificate,
+    proxy::{BINARY, run},
+    tools::{self, Tool},
+};
 
 #[test]
 fn a_proxy_needs_no_file() {
@@ -121,28 +126,38 @@ fn the_config_that_a_command_line_stands_for_can_be_printed_and_passes() {
     }
 }
 
+/// Starts `forebay endpoint` on a free port.
+fn demo_endpoint(more: &[&str]) -> (Tool, SocketAddr) {
+    let endpoint = Tool::start(
+        Command::new(BINARY)
+            .args(["endpoint", "--listen", "127.0.0.1:0"])
+            .args(more),
+    );
+    let mark = "listening on ";
+    assert!(endpoint.stdout.wait_for(mark), "{:?}", endpoint.stderr.all());
+    let line = endpoint.stdout.all().remove(0);
+    let address = line.rsplit(mark).next().and_then(|address| address.parse().ok());
+    (endpoint, address.unwrap_or_else(|| panic!("no address in {line:?}")))
+}
+
 #[test]
 fn the_demo_endpoint_answers_with_its_name_and_echoes() {
-    let endpoint = Proxy::command(&[
-        "endpoint",
-        "--listen",
-        "127.0.0.1:0",
-        "--size",
-        "1KiB",
-        "--delay",
-        "1ms",
-    ]);
-    let mut client = endpoint.connect();
+    let (_endpoint, address) = demo_endpoint(&["--size", "1KiB", "--delay", "1ms"]);
+    let mut client = Client::connect(address);
     let answer = client.get("/");
-    assert_eq!(answer.status, 200);
-    assert!(!answer.body.is_empty());
+    assert_eq!((answer.status, answer.body.len()), (200, 1024));
+    assert!(
+        answer.text().contains(&address.port().to_string()),
+        "{:?}",
+        answer.text()
+    );
     assert_eq!(client.post("/echo", "hello").text(), "hello");
 }
 
 #[test]
 fn a_demo_endpoint_can_fail() {
-    let endpoint = Proxy::command(&["endpoint", "--listen", "127.0.0.1:0", "--fail", "100%"]);
-    assert!(endpoint.get("/").status >= 500);
+    let (_endpoint, address) = demo_endpoint(&["--fail", "100%"]);
+    assert!(Client::connect(address).get("/").status >= 500);
 }
 
 #[test]

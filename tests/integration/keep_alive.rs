@@ -53,7 +53,7 @@ fn a_request_that_outlives_the_age_of_its_connection_is_finished() {
         }
     });
     let proxy = Proxy::in_front_of(&endpoint)
-        .with("[keep_alive]\nmax_age = \"100ms\"")
+        .with("[keep_alive]\nmax_age = \"100ms\"\nmax_age_jitter = 0.0")
         .start();
     let mut slow = proxy.connect();
     slow.send("GET /slow HTTP/1.1\r\nHost: test.example\r\n\r\n");

@@ -18,6 +18,7 @@ mod interim;
 mod keep_alive;
 mod limits;
 mod parking;
+mod pipelined;
 mod pool;
 mod real_servers;
 mod reload;

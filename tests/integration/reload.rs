@@ -1,6 +1,6 @@
 //! A new config replaces the old one as a whole, or not at all.
 
-use crate::support::{End, Endpoint, Gate, Proxy, eventually};
+use crate::support::{Client, End, Endpoint, Gate, Proxy, eventually};
 
 const RESPOND: &str = "[[route]]\npath = \"/version\"\nrespond = { body = \"new\" }\n";
 
@@ -130,4 +130,54 @@ fn changed_pool_limits_apply_to_the_connections_that_are_there() {
     proxy.reload(&strict);
     endpoint.wait_closed(1);
     assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let endpoint = Endpoint::answering("x");
+    let setup = Proxy::in_front_of(&endpoint).process("watch = false");
+    let (first, both) = (
+        setup.toml(),
+        setup.toml() + "[[listener]]\nname = \"second\"\naddress = \"127.0.0.1:0\"\n",
+    );
+    let proxy = setup.start();
+    proxy.reload(&both);
+    let status = proxy.status();
+    let listeners = status["listeners"].as_array().expect("the status has listeners");
+    let second = listeners
+        .iter()
+        .find(|listener| listener["name"] == "second")
+        .expect("the second one is there");
+    let address = second["address"]
+        .as_str()
+        .and_then(|address| address.parse().ok())
+        .expect("it has an address");
+    let (mut old, mut new) = (proxy.connect(), Client::connect(address));
+    assert_eq!((old.get("/").status, new.get("/").status), (200, 200));
+    proxy.reload(&first);
+    assert_eq!(new.end(), End::Fin, "its idle clients are sent off");
+    eventually("the second one listens no more", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
+    assert_eq!(old.get("/").status, 200, "the others do not notice");
+}
+
+#[test]
+fn a_listener_that_cannot_be_bound_is_a_refusal() {
+    let endpoint = Endpoint::answering("x");
+    let setup = Proxy::in_front_of(&endpoint).process("watch = false");
+    let taken = format!(
+        "[[listener]]\nname = \"second\"\naddress = \"{}\"\n",
+        endpoint.address()
+    );
+    let new = setup.toml() + &taken + RESPOND;
+    let proxy = setup.start();
+    proxy.write_config(&new);
+    proxy.signal("HUP");
+    proxy.wait_for_log("reload refused");
+    assert_eq!(
+        proxy.get("/version").text(),
+        "x",
+        "nothing of the new config is in force"
+    );
 }

@@ -186,6 +186,23 @@ fn plain_text_on_a_listener_for_tls_reaches_nobody() {
 }
 
 #[test]
+fn a_renewed_certificate_is_served_after_a_reload() {
+    if !tools::needs("curl") {
+        return;
+    }
+    let endpoint = Endpoint::answering("x");
+    let (served, renewed) = (Certificate::of(&["a.example"]), Certificate::of(&["a.example"]));
+    let proxy = proxy(&endpoint, &[&served], "");
+    assert_ne!(ask(&proxy, "a.example", &renewed, &[]).0, 0);
+    for (from, to) in [(renewed.chain(), served.chain()), (renewed.key(), served.key())] {
+        std::fs::copy(from, to).expect("a file can be written");
+    }
+    let config = std::fs::read_to_string(proxy.config_path()).expect("the config is there");
+    proxy.reload(&config);
+    assert_eq!(ask(&proxy, "a.example", &renewed, &[]).0, 0);
+}
+
+#[test]
 fn a_session_is_resumed() {
     if !tools::needs("openssl") {
         return;

@@ -35,10 +35,17 @@ impl Scene {
         }
     }
 
-    /// Sends these bytes on a connection of their own, and no more.
+    /// Sends these bytes on a connection of their own, and waits for the answer and the end.
     pub fn attack(&self, bytes: &[u8]) -> Outcome {
         let mut attacker = self.proxy.connect();
         // A proxy that has seen enough may close before it has been sent everything.
+        let _ = attacker.try_send(bytes);
+        outcome(&mut attacker)
+    }
+
+    /// As [`Scene::attack`], and says that no more will come.
+    pub fn attack_and_finish(&self, bytes: &[u8]) -> Outcome {
+        let mut attacker = self.proxy.connect();
         let _ = attacker.try_send(bytes);
         attacker.finish();
         outcome(&mut attacker)

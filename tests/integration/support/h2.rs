@@ -8,6 +8,7 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -91,7 +92,7 @@ impl H2Client {
         self.answer(stream)
     }
 
-    /// The next frame; settings are acknowledged and a GOAWAY is noted on the way.
+    /// The next frame; settings and pings are acknowledged and a GOAWAY is noted on the way.
     pub fn read_frame(&mut self) -> Result<Frame, End> {
         let head = self.wire.read_exactly(9).map_err(|(_, end)| end)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -106,6 +107,7 @@ impl H2Client {
         match frame.kind {
             // The proxy may be gone already, which the next read tells.
             SETTINGS if frame.flags & ACK == 0 => drop(self.try_send(SETTINGS, ACK, 0, &[])),
+            PING if frame.flags & ACK == 0 => drop(self.try_send(PING, ACK, 0, &frame.payload)),
             GOAWAY => self.is_sent_off = true,
             _ => {}
         }

@@ -41,6 +41,7 @@ impl Exchange<'_> {
         self.shared.change(|record| {
             record.requests[self.index].body = recorded;
             record.requests[self.index].trailers = trailers;
+            record.requests[self.index].cut = cut;
         });
         if let Some(end) = cut {
             self.after = After::Ended(end);
@@ -122,6 +123,7 @@ pub(super) fn run(
                 head,
                 body: Vec::new(),
                 trailers: Vec::new(),
+                cut: None,
             });
         });
         let unread = Some(head.framing(Framing::Empty));

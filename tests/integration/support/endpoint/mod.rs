@@ -40,6 +40,8 @@ pub struct Request {
     /// What the script has read of the body.
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
+    /// How the connection ended before the body did.
+    pub cut: Option<End>,
 }
 
 #[derive(Default)]
