@@ -57,6 +57,8 @@ pub struct Listeners<H> {
     worker: usize,
     board: Arc<Board<Message>>,
     active: RefCell<Vec<Rc<Active>>>,
+    /// Clients whose listener a sibling knew before this worker did.
+    early: RefCell<Vec<Kind>>,
     connections: Rc<Connections>,
 }
 
@@ -87,6 +89,7 @@ impl<H: Handle> Listeners<H> {
             worker,
             board,
             active: RefCell::default(),
+            early: RefCell::default(),
             connections,
         })
     }
@@ -118,6 +121,9 @@ impl<H: Handle> Listeners<H> {
             stopped: Cell::new(None),
         });
         self.active.borrow_mut().push(Rc::clone(&active));
+        for kind in self.early.take() {
+            self.receive(Message(kind));
+        }
         tokio::task::spawn_local(Rc::clone(self).accept(active, socket));
         Ok(())
     }
@@ -179,8 +185,16 @@ impl<H: Handle> Listeners<H> {
                 address,
                 admission,
             } => {
+                let Some(active) = self.find(&listener) else {
+                    let early = Kind::Take {
+                        listener,
+                        stream,
+                        address,
+                        admission,
+                    };
+                    return self.early.borrow_mut().push(early);
+                };
                 self.board.remove(self.worker);
-                let Some(active) = self.find(&listener) else { return };
                 let local = Rc::clone(&active.local.borrow());
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     self.serve(stream, address, local, admission);

@@ -62,6 +62,22 @@ fn connection_timed_out() {
 }
 
 #[test]
+fn a_name_that_leads_nowhere() {
+    let toml = "[admin]\naddress = \"off\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[route]]\ncluster = \"main\"\n\
+                [cluster.main]\nendpoints = [\"nowhere.invalid:80\"]\n";
+    let response = Proxy::start(toml).get("/");
+    assert!(matches!(response.status, 502 | 503), "{}", response.status);
+    assert!(
+        matches!(
+            response.error(),
+            "dns_error" | "dns_timeout" | "destination_unavailable"
+        ),
+        "{:?}",
+        response.head
+    );
+}
+
+#[test]
 fn the_endpoint_hangs_up_without_a_word() {
     let endpoint = Endpoint::start(|exchange| exchange.close());
     let response = Proxy::in_front_of(&endpoint).start().get("/");

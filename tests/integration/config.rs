@@ -94,16 +94,3 @@ fn an_address_in_use_is_told_with_the_listener() {
     assert!(code != 0 && code != -1, "{stderr}");
     assert!(stderr.contains(&address), "{stderr}");
 }
-
-#[test]
-fn an_endpoint_whose_name_leads_nowhere_is_told_by_its_name() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let file = directory.path().join("forebay.toml");
-    let toml = GOOD
-        .replace("127.0.0.1:9000", "nowhere.invalid:80")
-        .replace("127.0.0.1:8080", "127.0.0.1:0");
-    fs::write(&file, format!("[admin]\naddress = \"off\"\n{toml}")).expect("the config can be written");
-    let (code, _, stderr) = run(&["run", "--config", &file.display().to_string()]);
-    assert!(code != 0 && code != -1, "{stderr}");
-    assert!(stderr.contains("nowhere.invalid"), "{stderr}");
-}

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::wire::DEADLINE;
+use super::{eventually::eventually, wire::DEADLINE};
 
 #[derive(Default)]
 struct Said {
@@ -45,6 +45,12 @@ impl Lines {
 
     pub fn all(&self) -> Vec<String> {
         self.lock().lines.clone()
+    }
+
+    /// All lines, once there can be no more.
+    pub fn wait_for_end(&self) -> Vec<String> {
+        eventually("the output ends", || self.lock().ended.is_some());
+        self.all()
     }
 
     /// How many lines contain `text`.

@@ -17,6 +17,7 @@ use super::{
     eventually::eventually,
     lines::Lines,
     netns::Namespace,
+    tools::Tool,
 };
 
 /// Where the tested binary lies.
@@ -354,15 +355,12 @@ fn sum_of_samples(page: &str, name: &str, labels: &[&str]) -> f64 {
 
 /// Runs a command line of the binary that ends by itself: its exit code, its standard output and its standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(BINARY)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut command = Tool::start(Command::new(BINARY).args(arguments));
+    let status = command.wait();
+    let text = |lines: &Lines| lines.wait_for_end().join("\n") + "\n";
     (
-        output.status.code().unwrap_or(-1),
-        text(&output.stdout),
-        text(&output.stderr),
+        status.code().unwrap_or(-1),
+        text(&command.stdout),
+        text(&command.stderr),
     )
 }

@@ -4,10 +4,10 @@ use std::{
     env,
     io::Write,
     net::TcpListener,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
-use super::lines::Lines;
+use super::{eventually::eventually, lines::Lines};
 
 /// Says why a test does not run; with `FOREBAY_TESTS_STRICT=1` that is a failure.
 pub fn skip(why: &str) {
@@ -49,6 +49,16 @@ impl Tool {
         let stdout = Lines::read(child.stdout.take().expect("stdout is a pipe"));
         let stderr = Lines::read(child.stderr.take().expect("stderr is a pipe"));
         Tool { child, stdout, stderr }
+    }
+
+    /// Waits for the exit; panics when the tool goes on until the deadline.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the tool ends", || {
+            status = self.child.try_wait().expect("the child can be waited for");
+            status.is_some()
+        });
+        status.expect("eventually has seen it")
     }
 
     pub fn is_running(&mut self) -> bool {
