@@ -132,7 +132,7 @@ struct Admin(Arc<State>);
 impl Handle for Admin {
     type Body = Full<Bytes>;
 
-    async fn handle(&self, _: &Client, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(&self, _: &Client, request: &mut Request<Option<Incoming>>) -> Response<Full<Bytes>> {
         let state = &*self.0;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
@@ -158,7 +158,7 @@ impl Handle for Admin {
         }
     }
 
-    fn refuse(&self, _: &Client, _: &Request<Incoming>, refusal: Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, _: &Client, _: &Request<Option<Incoming>>, refusal: Refusal) -> Response<Full<Bytes>> {
         answer(
             refusal.status,
             "text/plain; charset=utf-8",

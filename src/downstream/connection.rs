@@ -1,10 +1,10 @@
 //! One fresh client connection: TLS, then which HTTP it speaks.
 
-use std::{future::poll_fn, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Client, ClientTls, Handle, http1, http2,
@@ -54,14 +54,8 @@ async fn encrypted<H: Handle>(
     state: Rc<State>,
     tls: Arc<ServerTls>,
 ) {
-    let deadline = Instant::now() + state.listener.config.timeouts.tls_handshake;
-    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
-    let accepted = tokio::select! {
-        biased;
-        accepted = handshake => accepted,
-        () = state.listener.timers.sleep_until(deadline) => Err(std::io::ErrorKind::TimedOut.into()),
-    };
-    let stream = match accepted {
+    // Boxed, so that a client does not keep the memory of its handshake.
+    let stream = match Box::pin(handshake(stream, &state, &tls)).await {
         Ok(stream) => stream,
         Err(error) => {
             let counts = &state.listener.listener.counts;
@@ -83,9 +77,18 @@ async fn encrypted<H: Handle>(
     );
     state.restart();
     if is_http2 {
-        http2::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
+        Box::pin(http2::run(stream, Bytes::new(), handler, Rc::new(client), state)).await;
     } else {
         http1::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
+    }
+}
+
+async fn handshake(stream: TcpStream, state: &State, tls: &ServerTls) -> io::Result<Box<TlsStream<TcpStream>>> {
+    let deadline = Instant::now() + state.listener.config.timeouts.tls_handshake;
+    tokio::select! {
+        biased;
+        accepted = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream) => accepted.map(Box::new),
+        () = state.listener.timers.sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -109,14 +112,14 @@ async fn detect(stream: &TcpStream, state: &State) -> Option<(Protocol, Bytes)> 
             Ok(_) if read.len() < PREFACE.len() && PREFACE.starts_with(&read) => {}
             Ok(_) if read.starts_with(PREFACE) => return Some((Protocol::Http2, read.into())),
             Ok(_) => return Some((Protocol::Http1, read.into())),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return None,
         }
     }
 }
 
 /// In a function of its own, so that the scratch space is no part of the future.
-fn try_read(stream: &TcpStream, read: &mut Vec<u8>) -> std::io::Result<usize> {
+fn try_read(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<usize> {
     let mut scratch = [0; 2048];
     let length = stream.try_read(&mut scratch)?;
     read.extend_from_slice(&scratch[..length]);
@@ -149,7 +152,7 @@ pub(super) async fn turn_away<H: Handle>(
             match stream.try_read(&mut [0; 4096]) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
         }

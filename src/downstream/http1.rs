@@ -2,16 +2,20 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    time::Instant,
+};
 
 use super::{
     Client, Handle,
@@ -161,19 +165,27 @@ async fn close<S: Stream>(mut stream: S, state: &State) {
 /// Ends our side and reads what the client still sends, within bounds, so that it gets to see the answer.
 async fn linger<S: Stream>(mut stream: S, state: &State) {
     let deadline = Instant::now() + LINGER_TIME;
-    let drain = async {
+    let mut left = LINGER_BYTES;
+    let drained = async {
         stream.shutdown().await?;
-        let mut scratch = [0; 4096];
-        let mut left = LINGER_BYTES;
-        loop {
-            match Pin::new(&mut stream).read(&mut scratch).await? {
-                0 => return Ok::<_, std::io::Error>(()),
-                read => left = left.checked_sub(read).ok_or(std::io::ErrorKind::FileTooLarge)?,
-            }
-        }
+        poll_fn(|context| poll_drain(&mut stream, context, &mut left)).await
     };
     tokio::select! {
-        _ = drain => {}
+        _ = drained => {}
         () = state.listener.timers.sleep_until(deadline) => {}
+    }
+}
+
+/// Reads up to `left` bytes until the end; in a function of its own, so that the scratch space is no part of a future.
+fn poll_drain<S: Stream>(stream: &mut S, context: &mut Context<'_>, left: &mut usize) -> Poll<io::Result<()>> {
+    let mut scratch = [MaybeUninit::uninit(); 4096];
+    loop {
+        let mut buffer = ReadBuf::uninit(&mut scratch);
+        std::task::ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        let read = buffer.filled().len();
+        if read == 0 || read > *left {
+            return Poll::Ready(Ok(()));
+        }
+        *left -= read;
     }
 }

@@ -88,10 +88,8 @@ pub(super) async fn run<S: Stream, H: Handle>(
 #[derive(Debug, Clone, Copy)]
 struct OnWorker;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for OnWorker {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(async move {
-            stream.await;
-        });
+        tokio::task::spawn_local(stream);
     }
 }

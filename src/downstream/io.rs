@@ -40,7 +40,8 @@ impl Stream for TcpStream {
     }
 }
 
-impl Stream for TlsStream<TcpStream> {
+/// Boxed, since it is some 1.2 KiB, and every level of a future holds its own copy of what it is given.
+impl Stream for Box<TlsStream<TcpStream>> {
     const HALF_CLOSE: bool = false;
 
     fn tcp(&self) -> &TcpStream {

@@ -40,11 +40,15 @@ use crate::tls::ServerTls;
 pub trait Handle: 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static;
 
-    /// Answers a request.
-    fn handle(&self, client: &Client, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>>;
+    /// Answers a request, whose body it may take.
+    fn handle(
+        &self,
+        client: &Client,
+        request: &mut Request<Option<Incoming>>,
+    ) -> impl Future<Output = Response<Self::Body>>;
 
     /// The answer to a request whose head is refused.
-    fn refuse(&self, client: &Client, request: &Request<Incoming>, refusal: Refusal) -> Response<Self::Body>;
+    fn refuse(&self, client: &Client, request: &Request<Option<Incoming>>, refusal: Refusal) -> Response<Self::Body>;
 
     /// Takes note of a client that was turned away without a request that could be read.
     fn note_refusal(&self, client: &Client, refusal: Refusal);

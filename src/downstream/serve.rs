@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -11,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::Instant;
 
 use super::{
     Client, Handle,
@@ -21,35 +21,42 @@ use super::{
 use crate::http1;
 
 /// One request of one client.
-pub(super) async fn serve<H: Handle>(
+///
+/// The request stays here and is lent to the handler, since every level of a future holds its own copy of what it is
+/// given.
+pub(super) fn serve<H: Handle>(
     handler: Rc<H>,
     client: Rc<Client>,
     state: Rc<State>,
     request: Request<Incoming>,
-) -> Result<Response<Tracked<H::Body>>, Infallible> {
+) -> impl Future<Output = Result<Response<Tracked<H::Body>>, Infallible>> {
     let problem = state.begin(|raw| {
         let raw = raw.filter(|raw| raw.starts_with(request.method().as_str().as_bytes()));
         (screen(raw, &request, &state), raw.and_then(|raw| length(raw, &request)))
     });
-    let in_flight = InFlight(Rc::clone(&state));
-    let version = request.version();
-    let mut response = match problem {
-        None => handler.handle(&client, request).await,
-        Some(refusal) => handler.refuse(&client, &request, refusal),
-    };
-    if state.is_last_request(Instant::now()) || problem.is_some() {
-        announce_end(&mut response, version, &state);
+    let in_flight = InFlight(state);
+    let mut request = request.map(Some);
+    async move {
+        let version = request.version();
+        let mut response = match problem {
+            None => handler.handle(&client, &mut request).await,
+            Some(refusal) => handler.refuse(&client, &request, refusal),
+        };
+        let state = &in_flight.0;
+        if state.is_last_request() || problem.is_some() {
+            announce_end(&mut response, version, state);
+        }
+        let delimited = version != Version::HTTP_10
+            || response.body().size_hint().exact().is_some()
+            || response.headers().contains_key(header::CONTENT_LENGTH);
+        let if_broken = if delimited { Broken::Noticed } else { Broken::Unnoticed };
+        Ok(response.map(|body| Tracked {
+            body,
+            in_flight,
+            if_broken,
+            error: None,
+        }))
     }
-    let delimited = version != Version::HTTP_10
-        || response.body().size_hint().exact().is_some()
-        || response.headers().contains_key(header::CONTENT_LENGTH);
-    let if_broken = if delimited { Broken::Noticed } else { Broken::Unnoticed };
-    Ok(response.map(|body| Tracked {
-        body,
-        in_flight,
-        if_broken,
-        error: None,
-    }))
 }
 
 /// The strict second look: what the engine lets pass and two readers could understand differently is refused.

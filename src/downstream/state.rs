@@ -122,7 +122,7 @@ impl State {
         if self.in_flight.get() > 0 {
             self.reading_body.set(true);
         } else if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
-            self.set_phase(Phase::ReadingHead { since: Instant::now() });
+            self.set_phase(Phase::ReadingHead { since: self.now() });
         }
         self.raw.borrow_mut().read(bytes);
     }
@@ -143,7 +143,7 @@ impl State {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         if left == 0 {
-            let since = Instant::now();
+            let since = self.now();
             // The next head may have begun together with the end of this request.
             let begun = self.raw.borrow_mut().end();
             self.set_phase(if begun {
@@ -172,6 +172,11 @@ impl State {
     }
 
     /// The client has closed its side of the connection.
+    /// As of the last tick.
+    fn now(&self) -> Instant {
+        self.listener.timers.now()
+    }
+
     pub(super) fn note_client_ended(&self) {
         if self.client_ended.get().is_none() {
             self.client_ended.set(Some(Instant::now()));
@@ -220,7 +225,8 @@ impl State {
     }
 
     /// Whether the answer to the present request is the last one on this connection.
-    pub(super) fn is_last_request(&self, now: Instant) -> bool {
+    pub(super) fn is_last_request(&self) -> bool {
+        let now = self.now();
         let max = self.listener.config.keep_alive.max_requests;
         max > 0 && self.requests.get() >= max
             || self.retires.is_some_and(|at| now >= at)
@@ -251,7 +257,7 @@ impl State {
 
     /// The handshake is over: the time for the first head begins.
     pub(super) fn restart(&self) {
-        self.set_phase(Phase::ReadingHead { since: Instant::now() });
+        self.set_phase(Phase::ReadingHead { since: self.now() });
     }
 
     /// As [`State::poll_due`], for a connection whose end has been announced: it is due when it is idle and `deadline`
@@ -280,7 +286,7 @@ impl State {
 
     /// A parked client sends again.
     pub(super) fn unpark(&self) {
-        self.set_phase(Phase::ReadingHead { since: Instant::now() });
+        self.set_phase(Phase::ReadingHead { since: self.now() });
     }
 
     /// Whether the connection is to end as soon as it is idle.

@@ -20,14 +20,16 @@ pub(super) struct Idle<C> {
     pub(super) requests: u64,
 }
 
-/// One worker's idle connections, the newest last.
+/// One worker's idle connections, the newest last. Boxed, since a connection is handed from place to place several
+/// times per request.
 #[derive(Debug)]
+#[allow(clippy::vec_box)]
 pub(super) struct IdleSet<C> {
-    connections: Vec<Idle<C>>,
+    connections: Vec<Box<Idle<C>>>,
 }
 
 /// What [`IdleSet::take`] and [`IdleSet::evict`] sorted out, to be closed once the lock is released.
-pub(super) type Evicted<C> = Vec<(Idle<C>, CloseReason)>;
+pub(super) type Evicted<C> = Vec<(Box<Idle<C>>, CloseReason)>;
 
 impl<C: Connection> IdleSet<C> {
     pub(super) fn new() -> Self {
@@ -40,13 +42,18 @@ impl<C: Connection> IdleSet<C> {
         self.connections.len()
     }
 
-    pub(super) fn push(&mut self, idle: Idle<C>) {
+    pub(super) fn push(&mut self, idle: Box<Idle<C>>) {
         self.connections.push(idle);
     }
 
     /// The most recently used connection that is fit for a request. Newest first keeps the set as small as the load
     /// allows: the ones at the other end grow old and are evicted.
-    pub(super) fn take(&mut self, policy: &config::Pool, now: Instant, evicted: &mut Evicted<C>) -> Option<Idle<C>> {
+    pub(super) fn take(
+        &mut self,
+        policy: &config::Pool,
+        now: Instant,
+        evicted: &mut Evicted<C>,
+    ) -> Option<Box<Idle<C>>> {
         while let Some(idle) = self.connections.pop() {
             match unfit(&idle, policy, now) {
                 None => return Some(idle),
@@ -57,7 +64,7 @@ impl<C: Connection> IdleSet<C> {
     }
 
     /// The newest connection as it is, for a sibling worker, who looks at it himself.
-    pub(super) fn steal(&mut self) -> Option<Idle<C>> {
+    pub(super) fn steal(&mut self) -> Option<Box<Idle<C>>> {
         self.connections.pop()
     }
 
@@ -73,7 +80,7 @@ impl<C: Connection> IdleSet<C> {
     }
 
     /// Takes everything out.
-    pub(super) fn clear(&mut self) -> Vec<Idle<C>> {
+    pub(super) fn clear(&mut self) -> Vec<Box<Idle<C>>> {
         std::mem::take(&mut self.connections)
     }
 }
@@ -170,15 +177,15 @@ pub(super) mod tests {
         }
     }
 
-    fn idle(limit: &Arc<Limit<Scripted>>, id: u32, now: Instant) -> Idle<Scripted> {
-        Idle {
+    fn idle(limit: &Arc<Limit<Scripted>>, id: u32, now: Instant) -> Box<Idle<Scripted>> {
+        Box::new(Idle {
             connection: Scripted::new(id),
             permit: limit.try_acquire().expect("enough permits"),
             opened: now,
             idle_since: now,
             retires: None,
             requests: 1,
-        }
+        })
     }
 
     #[test]
@@ -201,18 +208,18 @@ pub(super) mod tests {
             idle.connection.liveness.set(liveness);
             set.push(idle);
         }
-        set.push(Idle {
+        set.push(Box::new(Idle {
             idle_since: now - Duration::from_secs(1),
-            ..idle(&limit, 4, now)
-        });
-        set.push(Idle {
+            ..*idle(&limit, 4, now)
+        }));
+        set.push(Box::new(Idle {
             retires: Some(later),
-            ..idle(&limit, 5, now)
-        });
-        set.push(Idle {
+            ..*idle(&limit, 5, now)
+        }));
+        set.push(Box::new(Idle {
             requests: 3,
-            ..idle(&limit, 6, now)
-        });
+            ..*idle(&limit, 6, now)
+        }));
         set.push(idle(&limit, 7, now));
         let mut evicted = Vec::new();
         set.evict(&policy(), later, &mut evicted);

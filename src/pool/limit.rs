@@ -38,7 +38,7 @@ pub(super) enum Grant<C> {
     /// The right to open a connection.
     Permit(Permit<C>),
     /// A connection that has just become idle, perhaps on another worker.
-    Connection(Idle<C>),
+    Connection(Box<Idle<C>>),
 }
 
 /// A place in the queue; leaving it is dropping it.
@@ -106,7 +106,7 @@ impl<C> Limit<C> {
     }
 
     /// Gives a connection to the first in the queue; back to the caller when nobody waits.
-    pub(super) fn hand_over(&self, mut idle: Idle<C>) -> Option<Idle<C>> {
+    pub(super) fn hand_over(&self, mut idle: Box<Idle<C>>) -> Option<Box<Idle<C>>> {
         while let Some(waiter) = self.pop() {
             match waiter.send(Grant::Connection(idle)) {
                 Ok(()) => return None,

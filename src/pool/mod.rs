@@ -136,7 +136,7 @@ pub enum CheckoutError {
 #[derive(Debug)]
 pub struct Pooled<C: Connection> {
     /// Invariant: `Some` until `check_in`, `close` or the drop takes it.
-    slot: Option<Idle<C>>,
+    slot: Option<Box<Idle<C>>>,
     pool: Arc<Pool<C>>,
     reused: Reused,
 }
@@ -231,17 +231,15 @@ impl<C: Connection> Pool<C> {
     ) -> Pooled<C> {
         self.counts.opened[reason as usize].fetch_add(1, Relaxed);
         let retires = idle::retirement(now, max_lifetime, fastrand::f64());
-        self.pooled(
-            Idle {
-                connection,
-                permit,
-                opened: now,
-                idle_since: now,
-                retires,
-                requests: 0,
-            },
-            Reused::No,
-        )
+        let idle = Idle {
+            connection,
+            permit,
+            opened: now,
+            idle_since: now,
+            retires,
+            requests: 0,
+        };
+        self.pooled(Box::new(idle), Reused::No)
     }
 
     /// Closes what `worker` keeps and should not: dead, too old, idle for too long. To be called every 250 ms or so, so
@@ -289,7 +287,7 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn take_own(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Idle<C>> {
+    fn take_own(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
         let mut state = self.shards[worker].lock();
         let policy = state.policy;
         let before = state.idle.len();
@@ -303,7 +301,7 @@ impl<C: Connection> Pool<C> {
 
     /// Takes an idle connection from a sibling: two system calls to move it and one to look at it, which is less than a
     /// new connection costs, and keeps their number at what one worker would need.
-    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Idle<C>> {
+    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
         for step in 1..self.shards.len() {
             while self.idle.load(Relaxed) > 0 {
                 let sibling = &self.shards[(worker + step) % self.shards.len()];
@@ -326,7 +324,7 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Brings a connection of another worker over to this one.
-    fn adopt(&self, idle: Idle<C>) -> Option<Idle<C>> {
+    fn adopt(&self, idle: Box<Idle<C>>) -> Option<Box<Idle<C>>> {
         let Idle {
             connection,
             permit,
@@ -334,16 +332,16 @@ impl<C: Connection> Pool<C> {
             idle_since,
             retires,
             requests,
-        } = idle;
+        } = *idle;
         match connection.adopt() {
-            Ok(connection) => Some(Idle {
+            Ok(connection) => Some(Box::new(Idle {
                 connection,
                 permit,
                 opened,
                 idle_since,
                 retires,
                 requests,
-            }),
+            })),
             Err(reason) => {
                 self.counts.closed[reason as usize].fetch_add(1, Relaxed);
                 None
@@ -398,22 +396,26 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn check_in(&self, worker: usize, mut idle: Idle<C>, now: Instant) {
+    fn check_in(&self, worker: usize, mut idle: Box<Idle<C>>, now: Instant) {
         idle.requests += 1;
         idle.idle_since = now;
         let shard = &self.shards[worker];
-        let policy = shard.lock().policy;
-        if let Some(reason) = self.unwelcome(&idle, &policy, now) {
+        let mut state = shard.lock();
+        if let Some(reason) = self.unwelcome(&idle, &state.policy, now) {
+            drop(state);
             return self.end(idle, reason);
         }
         if self.limit.waiting() > 0 {
+            drop(state);
             match self.limit.hand_over(idle) {
                 Some(back) => idle = back,
                 None => return,
             }
+            state = shard.lock();
         }
         self.idle.fetch_add(1, SeqCst);
-        shard.lock().idle.push(idle);
+        state.idle.push(idle);
+        drop(state);
         if self.limit.waiting() > 0 || self.closed.load(SeqCst) {
             self.rescue(shard);
         }
@@ -447,7 +449,7 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn pooled(self: &Arc<Self>, idle: Idle<C>, reused: Reused) -> Pooled<C> {
+    fn pooled(self: &Arc<Self>, idle: Box<Idle<C>>, reused: Reused) -> Pooled<C> {
         Pooled {
             slot: Some(idle),
             pool: Arc::clone(self),
@@ -461,9 +463,9 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn end(&self, idle: Idle<C>, reason: CloseReason) {
+    fn end(&self, idle: Box<Idle<C>>, reason: CloseReason) {
         self.counts.closed[reason as usize].fetch_add(1, Relaxed);
-        let Idle { connection, permit, .. } = idle;
+        let Idle { connection, permit, .. } = *idle;
         connection.close(reason);
         drop(permit);
     }
@@ -510,10 +512,11 @@ impl<C: Connection> Pooled<C> {
 
     /// Ends it and keeps its permit, to open another in its place at once.
     pub fn replace(mut self, reason: CloseReason) -> Permit<C> {
-        let Idle { connection, permit, .. } = self
+        let idle = self
             .slot
             .take()
             .expect("only an ending takes it, and that consumes self");
+        let Idle { connection, permit, .. } = *idle;
         self.pool.counts.closed[reason as usize].fetch_add(1, Relaxed);
         connection.close(reason);
         permit

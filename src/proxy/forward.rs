@@ -3,6 +3,7 @@
 use std::{fmt::Write, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use hyper::body::Incoming;
 
 use super::target::Target;
 use crate::{
@@ -30,7 +31,7 @@ const PROTECTED: [HeaderName; 9] = [
 /// What is needed to write a head for any endpoint of the route's cluster.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
-    pub(super) request: Request<()>,
+    pub(super) request: &'a mut Request<Option<Incoming>>,
     pub(super) client: &'a Client,
     pub(super) forwarding: &'a Forwarding,
     pub(super) to: &'a ForwardTo,
@@ -75,8 +76,8 @@ impl Head<'_> {
     /// The whole head for `endpoint`, and the memory of the client's fields for those of the answer.
     pub(super) fn encode(self, endpoint: &Endpoint) -> (Vec<u8>, HeaderMap) {
         let mut out = take_write();
-        self.write(&mut out, &Target::of_checked(&self.request), endpoint);
-        let mut recycled = self.request.into_parts().0.headers;
+        self.write(&mut out, &Target::of_checked(self.request), endpoint);
+        let mut recycled = std::mem::take(self.request.headers_mut());
         recycled.clear();
         (out, recycled)
     }

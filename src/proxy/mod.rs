@@ -33,7 +33,7 @@ use crate::{
     downstream::{Client, Handle, Refusal},
     http1, routing,
     snapshot::{Action, ForwardTo, Snapshot},
-    upstream::{self, Expectation, Failed, Local, Outgoing, Patience, RequestFraming},
+    upstream::{self, Expectation, Failed, Local, Outgoing, RequestFraming},
     worker::Timers,
 };
 
@@ -95,17 +95,11 @@ impl Proxy {
         view: &View,
         account: &mut Account,
         client: &Client,
-        request: Request<Incoming>,
+        request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, ());
-        let target = match check(client, &request) {
+        let target = match check(client, request) {
             Ok(target) => target,
-            Err((reason, details)) => {
-                let mut response = fail(account, reason, details);
-                announce_close(&mut response, request.version());
-                return response;
-            }
+            Err((reason, details)) => return reject(account, reason, details, request),
         };
         let (method, headers) = (request.method(), request.headers());
         let wanted = routing::Request {
@@ -119,7 +113,7 @@ impl Proxy {
         };
         account.route(route.index);
         let mut response = match &route.action {
-            Action::Forward(to) => self.forward(view, account, client, to, request, body).await,
+            Action::Forward(to) => self.forward(view, account, client, to, request).await,
             Action::Redirect(redirect) => answer::redirect(redirect, &target),
             Action::Respond(respond) => answer::respond(respond),
         };
@@ -133,40 +127,32 @@ impl Proxy {
         account: &mut Account,
         client: &Client,
         to: &ForwardTo,
-        request: Request<()>,
-        body: Incoming,
+        request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
         account.cluster(to.cluster_index);
-        let expectation = match expectation(&request) {
+        let expectation = match expectation(request) {
             Ok(expectation) => expectation,
-            Err(details) => {
-                let mut response = fail(account, Reason::ExpectationFailed, details);
-                announce_close(&mut response, request.version());
-                return response;
-            }
+            Err(details) => return reject(account, Reason::ExpectationFailed, details, request),
         };
-        let timeouts = to.cluster.timeouts;
-        let framing = forward::framing(&body);
-        let (method, version) = (request.method().clone(), request.version());
-        let forwarding = &view.snapshot.config.forwarding;
-        let head = Head {
-            request,
-            client,
-            forwarding,
-            to,
-            framing,
-            expectation,
-        };
+        let version = request.version();
+        let framing = request.body().as_ref().map_or(RequestFraming::None, forward::framing);
         let outgoing = Outgoing {
-            method,
-            encode: |endpoint: &upstream::Endpoint| head.encode(endpoint),
+            method: request.method().clone(),
             framing,
-            body,
+            body: request.body_mut().take(),
             expectation,
-            patience: Patience {
-                endpoint: timeouts,
-                client_stall: client.body_stall,
-                deadline: (!timeouts.request.is_zero()).then(|| Instant::now() + timeouts.request),
+            client_stall: client.body_stall,
+            encode: |endpoint: &upstream::Endpoint| {
+                let forwarding = &view.snapshot.config.forwarding;
+                Head {
+                    request,
+                    client,
+                    forwarding,
+                    to,
+                    framing,
+                    expectation,
+                }
+                .encode(endpoint)
             },
         };
         let local = Local {
@@ -192,9 +178,7 @@ impl Proxy {
             }
         }
     }
-}
 
-impl Proxy {
     fn source(&self, body: upstream::ResponseBody, client: &Client, version: Version) -> Source {
         if version == Version::HTTP_2 && !hyper::body::Body::is_end_stream(&body) {
             Source::Stream(self.streams.watch(body, client.write_stall))
@@ -207,15 +191,15 @@ impl Proxy {
 impl Handle for Proxy {
     type Body = Body;
 
-    async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(&self, client: &Client, request: &mut Request<Option<Incoming>>) -> Response<Body> {
         let start = Instant::now();
         let view = self.view();
-        let mut account = Account::open(Rc::clone(&view), start, client, &request);
+        let mut account = Account::open(Rc::clone(&view), start, client, request);
         let response = self.answer(&view, &mut account, client, request).await;
         finish(response, account)
     }
 
-    fn refuse(&self, client: &Client, request: &Request<Incoming>, refusal: Refusal) -> Response<Body> {
+    fn refuse(&self, client: &Client, request: &Request<Option<Incoming>>, refusal: Refusal) -> Response<Body> {
         let mut account = Account::open(self.view(), Instant::now(), client, request);
         account.fail(Reason::BadRequest);
         finish(answer::refusal(refusal), account)
@@ -259,7 +243,7 @@ fn finish(response: Response<Source>, mut account: Account) -> Response<Body> {
 }
 
 /// What is wrong with a request before it is routed.
-fn check<'a>(client: &Client, request: &'a Request<()>) -> Result<Target<'a>, (Reason, &'static str)> {
+fn check<'a, B>(client: &Client, request: &'a Request<B>) -> Result<Target<'a>, (Reason, &'static str)> {
     if *request.method() == Method::CONNECT {
         return Err((Reason::MethodNotAllowed, "CONNECT is not allowed here"));
     }
@@ -280,13 +264,20 @@ fn check<'a>(client: &Client, request: &'a Request<()>) -> Result<Target<'a>, (R
 }
 
 /// RFC 9110 10.1.1: the one expectation there is.
-fn expectation(request: &Request<()>) -> Result<Expectation, &'static str> {
+fn expectation<B>(request: &Request<B>) -> Result<Expectation, &'static str> {
     match request.headers().get(header::EXPECT) {
         None => Ok(Expectation::None),
         Some(_) if request.version() == Version::HTTP_10 => Ok(Expectation::None),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(Expectation::Continue),
         Some(_) => Err("the only expectation that can be met is 100-continue"),
     }
+}
+
+/// Refuses a request that cannot be understood, or whose body is not wanted, and ends its connection.
+fn reject<B>(account: &mut Account, reason: Reason, details: &str, request: &Request<B>) -> Response<Source> {
+    let mut response = fail(account, reason, details);
+    announce_close(&mut response, request.version());
+    response
 }
 
 fn fail(account: &mut Account, reason: Reason, details: &str) -> Response<Source> {

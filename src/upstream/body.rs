@@ -14,16 +14,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::{
-    buffers,
-    connection::Connection,
-    exchange::Patience,
-    upload::{Upload, UploadError},
-};
+use super::{buffers, connection::Connection, exchange::Sending, upload::UploadError};
 use crate::{
     http1::{ChunkedDecoder, ChunkedError, ChunkedLimits, Framing, Part},
     pool::{CloseReason, Pooled},
-    worker::Timer,
 };
 
 /// One read of a body that did not come with its head. 64 KiB against 16 KiB: a third less processor time per MiB.
@@ -49,10 +43,8 @@ struct Streaming {
     connection: Option<Pooled<Connection>>,
     decoder: Decoder,
     keep_alive: KeepAlive,
-    upload: Upload,
+    sending: Box<Sending>,
     upload_failed: bool,
-    timer: Timer,
-    patience: Patience,
     worker: usize,
     /// Bytes came since the timer was set.
     progress: bool,
@@ -61,7 +53,7 @@ struct Streaming {
 #[derive(Debug)]
 enum Decoder {
     Length(u64),
-    Chunked(ChunkedDecoder),
+    Chunked(Box<ChunkedDecoder>),
     UntilClose,
     Ended,
 }
@@ -90,18 +82,6 @@ pub enum BodyError {
     ClientStalled,
 }
 
-/// What [`ResponseBody::new`] takes over from the exchange.
-#[derive(Debug)]
-pub struct Parts {
-    pub connection: Pooled<Connection>,
-    pub framing: Framing,
-    pub keep_alive: KeepAlive,
-    pub upload: Upload,
-    pub timer: Timer,
-    pub patience: Patience,
-    pub worker: usize,
-}
-
 impl ResponseBody {
     /// Gives the endpoint's connection up, in the middle of the body.
     pub fn cut(&mut self) {
@@ -113,50 +93,57 @@ impl ResponseBody {
 
     /// The body that follows a head which has just been read. If all of it came with the head, the connection goes back
     /// to its pool here and now.
-    pub fn new(mut parts: Parts, now: Instant) -> Self {
-        let (decoder, in_memory) = match parts.framing {
+    pub(super) fn new(
+        mut connection: Pooled<Connection>,
+        framing: Framing,
+        keep_alive: KeepAlive,
+        sending: Box<Sending>,
+        worker: usize,
+    ) -> Self {
+        let (decoder, in_memory) = match framing {
             Framing::None => (Decoder::Ended, Some(0)),
             Framing::Length(length) => {
                 let in_memory = usize::try_from(length)
                     .ok()
-                    .filter(|length| *length <= parts.connection.read.len());
+                    .filter(|length| *length <= connection.read.len());
                 (Decoder::Length(length), in_memory)
             }
-            Framing::Chunked => (Decoder::Chunked(ChunkedDecoder::new(&ChunkedLimits::default())), None),
+            Framing::Chunked => (
+                Decoder::Chunked(Box::new(ChunkedDecoder::new(&ChunkedLimits::default()))),
+                None,
+            ),
             Framing::UntilClose => (Decoder::UntilClose, None),
         };
         if let Some(length) = in_memory
-            && parts.upload.is_done()
+            && sending.upload.is_done()
         {
-            let body = parts.connection.read.split_to(length).freeze();
-            finish(parts.connection, parts.keep_alive, &parts.upload, parts.worker, now);
+            let body = connection.read.split_to(length).freeze();
+            finish(connection, keep_alive, &sending, worker);
             return Self(State::Whole(body));
         }
         Self(State::Streaming(Box::new(Streaming {
-            connection: Some(parts.connection),
+            connection: Some(connection),
             decoder,
-            keep_alive: parts.keep_alive,
-            upload: parts.upload,
+            keep_alive,
+            sending,
             upload_failed: false,
-            timer: parts.timer,
-            patience: parts.patience,
-            worker: parts.worker,
+            worker,
             progress: true,
         })))
     }
 }
 
 /// Ends an exchange whose answer was read to its border.
-fn finish(mut connection: Pooled<Connection>, keep_alive: KeepAlive, upload: &Upload, worker: usize, now: Instant) {
+fn finish(mut connection: Pooled<Connection>, keep_alive: KeepAlive, sending: &Sending, worker: usize) {
     if !connection.read.is_empty() {
         connection.close(CloseReason::UnexpectedBytes);
-    } else if !upload.is_done() {
+    } else if !sending.upload.is_done() {
         connection.close(CloseReason::EarlyResponse);
     } else if keep_alive == KeepAlive::No {
         connection.close(CloseReason::EndpointAsked);
     } else {
         buffers::give_read(std::mem::take(&mut connection.read));
-        connection.check_in(worker, now);
+        connection.check_in(worker, sending.timer.now());
     }
 }
 
@@ -191,10 +178,10 @@ impl Streaming {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
-        if self.upload.is_done() || self.upload_failed {
+        if self.sending.upload.is_done() || self.upload_failed {
             return Ok(());
         }
-        match self.upload.poll(context, &mut connection.stream) {
+        match self.sending.upload.poll(context, &mut connection.stream) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // The endpoint has answered and wants no more of the request; its answer can still be read.
             Poll::Ready(Err(UploadError::Write(_))) => {
@@ -234,11 +221,11 @@ impl Streaming {
     fn border(&mut self, part: Part) -> Option<Part> {
         let ended = match (&part, &self.decoder) {
             (Part::End, _) => true,
-            (Part::Data(_), Decoder::Length(0)) => self.upload.is_done(),
+            (Part::Data(_), Decoder::Length(0)) => self.sending.upload.is_done(),
             _ => false,
         };
         if ended && let Some(connection) = self.connection.take() {
-            finish(connection, self.keep_alive, &self.upload, self.worker, Instant::now());
+            finish(connection, self.keep_alive, &self.sending, self.worker);
         }
         match part {
             Part::End => None,
@@ -249,12 +236,13 @@ impl Streaming {
     fn watch_time(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if self.progress {
             self.progress = false;
-            let deadline = Instant::now() + self.patience.endpoint.between_bytes;
-            self.timer
-                .set(self.patience.deadline.map_or(deadline, |whole| whole.min(deadline)));
+            let patience = &self.sending.patience;
+            self.sending
+                .timer
+                .set_after(patience.endpoint.between_bytes, patience.deadline);
         }
-        ready!(self.timer.poll(context));
-        let error = match self.patience.deadline {
+        ready!(self.sending.timer.poll(context));
+        let error = match self.sending.patience.deadline {
             Some(deadline) if Instant::now() >= deadline => BodyError::RequestTimeout,
             _ => BodyError::BetweenBytesTimeout,
         };

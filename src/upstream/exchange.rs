@@ -5,7 +5,7 @@
 //! closes it, with a reason.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -67,36 +67,40 @@ pub enum ExchangeError {
     ClientBody,
 }
 
-/// What one call of [`exchange`] works on.
+/// A request on its way to one endpoint. On the heap, since it outlives the exchange when the upload does.
 #[derive(Debug)]
-pub struct Exchange<'a> {
-    pub connection: &'a mut Connection,
-    pub upload: &'a mut Upload,
-    pub method: &'a Method,
+pub(super) struct Sending {
+    pub(super) method: Method,
+    pub(super) upload: Upload,
     /// Empty; its memory is used for the fields of the answer.
-    pub recycled: &'a mut HeaderMap,
-    pub timer: &'a Timer,
-    pub patience: Patience,
+    pub(super) recycled: HeaderMap,
+    pub(super) timer: Timer,
+    pub(super) patience: Patience,
 }
 
 /// Sends the request and reads the head of the answer. The upload may still be going on when the answer begins.
 ///
 /// Cancellation: the connection is in the middle of an exchange then, and must be closed.
-pub async fn exchange(exchange: Exchange<'_>) -> Result<ResponseHead, ExchangeError> {
+pub(super) fn exchange<'a>(
+    connection: &'a mut Connection,
+    sending: &'a mut Sending,
+) -> impl Future<Output = Result<ResponseHead, ExchangeError>> + 'a {
+    connection.read = buffers::take_read();
     let mut state = State {
-        exchange,
+        connection,
+        sending,
         stage: None,
         write_failed: false,
         interim: 0,
         received: false,
         undecoded: false,
     };
-    state.exchange.connection.read = buffers::take_read();
-    poll_fn(|context| state.poll(context)).await
+    poll_fn(move |context| state.poll(context))
 }
 
 struct State<'a> {
-    exchange: Exchange<'a>,
+    connection: &'a mut Connection,
+    sending: &'a mut Sending,
     /// What the timer was last set for, and how far the upload was then.
     stage: Option<(WaitsFor, u64)>,
     write_failed: bool,
@@ -126,11 +130,11 @@ impl State<'_> {
     }
 
     fn send(&mut self, context: &mut Context<'_>) -> Result<(), ExchangeError> {
-        let Exchange { upload, connection, .. } = &mut self.exchange;
+        let upload = &mut self.sending.upload;
         if upload.is_done() || self.write_failed {
             return Ok(());
         }
-        match upload.poll(context, &mut connection.stream) {
+        match upload.poll(context, &mut self.connection.stream) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // The endpoint may have answered early and closed: read before the failed write is reported.
             Poll::Ready(Err(UploadError::Write(_))) => {
@@ -144,16 +148,12 @@ impl State<'_> {
     /// The final head, or `None` after an interim one.
     fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<ResponseHead>, ExchangeError>> {
         loop {
-            let Exchange {
-                connection,
-                method,
-                recycled,
-                ..
-            } = &mut self.exchange;
+            let (connection, sending) = (&mut *self.connection, &mut *self.sending);
             if self.undecoded {
                 self.undecoded = false;
                 let limits = http1::Limits::default();
-                match http1::decode_response_head(&mut connection.read, method, recycled, &limits) {
+                match http1::decode_response_head(&mut connection.read, &sending.method, &mut sending.recycled, &limits)
+                {
                     Ok(Some(head)) => return Poll::Ready(self.sort(head)),
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Err(ExchangeError::Malformed(error))),
@@ -184,26 +184,26 @@ impl State<'_> {
             return Ok(Some(head));
         }
         if head.status == StatusCode::CONTINUE {
-            self.exchange.upload.go_on();
+            self.sending.upload.go_on();
         }
         self.interim += 1;
         if self.interim > MAX_INTERIM {
             return Err(ExchangeError::TooManyInterim);
         }
-        *self.exchange.recycled = head.headers;
-        self.exchange.recycled.clear();
-        self.undecoded = !self.exchange.connection.read.is_empty();
+        self.sending.recycled = head.headers;
+        self.sending.recycled.clear();
+        self.undecoded = !self.connection.read.is_empty();
         Ok(None)
     }
 
     /// Ready when a timeout has passed; `Ok` if the exchange goes on nevertheless.
     fn watch_time(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        let Exchange {
+        let Sending {
             timer,
             upload,
             patience,
             ..
-        } = &mut self.exchange;
+        } = &mut *self.sending;
         let waits_for = if self.write_failed {
             WaitsFor::Nothing
         } else {
@@ -218,8 +218,7 @@ impl State<'_> {
                 WaitsFor::Continue => CONTINUE_WAIT,
                 WaitsFor::Nothing => patience.endpoint.first_byte,
             };
-            let deadline = Instant::now() + allowed;
-            timer.set(patience.deadline.map_or(deadline, |whole| whole.min(deadline)));
+            timer.set_after(allowed, patience.deadline);
         }
         std::task::ready!(timer.poll(context));
         timer.clear();

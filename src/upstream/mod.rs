@@ -1,7 +1,7 @@
 //! The endpoints' side: clusters, endpoints, and the HTTP/1.1 exchange with them.
 //!
-//! [`send`] is the way of one request: pick an endpoint ([`Cluster`]), take a connection of its pool or open one
-//! ([`connector`]), write the request ([`upload`]), read the head of the answer ([`exchange`]) and stream its body back
+//! [`send()`] is the way of one request: pick an endpoint ([`Cluster`]), take a connection of its pool or open one
+//! ([`connector`]), write the request ([`upload`]), read the head of the answer ([`mod@exchange`]) and stream its body back
 //! ([`ResponseBody`]), at whose end the connection is checked in.
 
 mod body;
@@ -20,6 +20,6 @@ pub use cluster::Cluster;
 pub use connection::Connection;
 pub use connector::{ConnectError, Connector};
 pub use endpoint::{Endpoint, EndpointCounts, InFlight};
-pub use exchange::{ExchangeError, Patience};
+pub use exchange::ExchangeError;
 pub use send::{Answer, Failed, Local, Outgoing, SendError, Timing, send};
 pub use upload::{Expectation, RequestFraming};

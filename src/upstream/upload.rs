@@ -97,14 +97,20 @@ pub enum UploadError {
 
 impl Upload {
     /// `head` is a complete request head whose framing fields say what `framing` says.
-    pub fn new(head: Vec<u8>, framing: RequestFraming, body: Incoming, expectation: Expectation, limit: usize) -> Self {
+    pub fn new(
+        head: Vec<u8>,
+        framing: RequestFraming,
+        body: Option<Incoming>,
+        expectation: Expectation,
+        limit: usize,
+    ) -> Self {
         let mut upload = Self {
             head_length: head.len(),
             framing_bytes: head,
             written: 0,
             data: Bytes::new(),
             tail: b"",
-            body: (framing != RequestFraming::None).then_some(body),
+            body: body.filter(|_| framing != RequestFraming::None),
             declared: framing,
             left: 0,
             end: End::Ahead,

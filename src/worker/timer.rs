@@ -24,6 +24,7 @@ pub struct Timers(Rc<Shared>);
 struct Shared {
     entries: RefCell<Entries>,
     used: Cell<usize>,
+    now: Cell<Instant>,
     /// Wakes the scan when the first timer comes into being.
     first: Notify,
 }
@@ -55,10 +56,22 @@ impl Timers {
         let shared = Rc::new(Shared {
             entries: RefCell::default(),
             used: Cell::new(0),
+            now: Cell::new(Instant::now()),
             first: Notify::new(),
         });
         tokio::task::spawn_local(run(Rc::downgrade(&shared)));
         Self(shared)
+    }
+
+    /// The time as of the last tick: for what need not be exact, at the price of a load instead of a clock reading
+    /// (30 ns, eight times per request).
+    pub fn now(&self) -> Instant {
+        self.0.now.get()
+    }
+
+    /// The first instant at which `duration` has certainly passed.
+    pub fn after(&self, duration: Duration) -> Instant {
+        self.now() + TICK + duration
     }
 
     /// An unset timer.
@@ -69,6 +82,7 @@ impl Timers {
             u32::try_from(entries.slots.len() - 1).expect("fewer timers than file descriptors and streams")
         });
         if self.0.used.replace(self.0.used.get() + 1) == 0 {
+            self.0.now.set(Instant::now());
             self.0.first.notify_one();
         }
         Timer {
@@ -107,6 +121,17 @@ impl Timer {
         let slot = &mut entries.slots[self.slot as usize];
         slot.deadline = Some(deadline);
         slot.fired = false;
+    }
+
+    /// Sets the deadline to `duration` from now, or to `limit` if that is earlier.
+    pub fn set_after(&self, duration: Duration, limit: Option<Instant>) {
+        let deadline = self.now() + TICK + duration;
+        self.set(limit.map_or(deadline, |limit| limit.min(deadline)));
+    }
+
+    /// As [`Timers::now`].
+    pub fn now(&self) -> Instant {
+        self.timers.now.get()
     }
 
     /// Takes the deadline away.
@@ -176,6 +201,7 @@ async fn run(timers: Weak<Shared>) {
         drop(shared);
         let now = ticks.tick().await;
         let Some(shared) = timers.upgrade() else { return };
+        shared.now.set(now);
         shared.entries.borrow_mut().fire(now, &mut woken);
         drop(shared);
         woken.drain(..).for_each(Waker::wake);

@@ -166,7 +166,7 @@ fn the_demo_starts_and_answers() {
         .iter()
         .any(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_err());
     if taken {
-        tools::skip("the ports of the demo are in use");
+        tools::note_skipped("the ports of the demo are in use");
         return;
     }
     let demo = Proxy::command(&["demo"]);

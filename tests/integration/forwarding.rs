@@ -223,7 +223,7 @@ fn many_requests_on_one_connection_are_answered_in_their_order() {
 #[test]
 fn listeners_and_endpoints_may_have_addresses_of_ipv6() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        tools::skip("needs IPv6 on loopback");
+        tools::note_skipped("there is no IPv6 on loopback");
         return;
     }
     let endpoint = Endpoint::start_on("[::1]:0", |exchange| exchange.respond("six"));

@@ -3,6 +3,11 @@
 //! A file per behaviour; `support` has what the stories are told with. Tests that need a program that is not
 //! installed, or root, say so and pass; with `FOREBAY_TESTS_STRICT=1` they fail instead.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the proxy is another process, whose clock no test can pause"
+)]
+
 mod access_log;
 mod admin;
 mod answers;
