@@ -130,6 +130,8 @@ async fn active<S: Stream, H: Handle>(
     let parts = connection.into_parts();
     let stream = parts.io.into_inner().stream;
     match due {
+        // An empty rest would still hold the engine's whole buffer.
+        Ok(Due::Park) if parts.read_buf.is_empty() => End::Park(stream, Bytes::new()),
         Ok(Due::Park) => End::Park(stream, parts.read_buf),
         Ok(Due::Close) => End::Over(stream),
         // A client that connected ahead of its first request is told nothing: it would take it for the answer.

@@ -16,6 +16,8 @@ use super::state::{Ending, State};
 pub(super) struct IdleClients {
     nodes: RefCell<Nodes>,
     parked: Cell<usize>,
+    /// Clients that were parked since this was last asked.
+    newly_parked: Cell<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,7 @@ impl IdleClients {
         Rc::new(Self {
             nodes: RefCell::default(),
             parked: Cell::new(0),
+            newly_parked: Cell::new(0),
         })
     }
 
@@ -81,7 +84,12 @@ impl IdleClients {
 
     pub(super) fn park(&self) -> Parked<'_> {
         self.parked.set(self.parked.get() + 1);
+        self.newly_parked.set(self.newly_parked.get() + 1);
         Parked(self)
+    }
+
+    pub(super) fn take_newly_parked(&self) -> usize {
+        self.newly_parked.take()
     }
 
     pub(super) fn parked(&self) -> usize {

@@ -221,6 +221,15 @@ impl<H: Handle> Listeners<H> {
         }
     }
 
+    /// How many clients were parked since this was last asked: each has left the memory of an engine behind.
+    pub fn take_newly_parked(&self) -> usize {
+        self.active
+            .borrow()
+            .iter()
+            .map(|active| active.local.borrow().idle.take_newly_parked())
+            .sum()
+    }
+
     fn find(&self, listener: &Arc<Listener>) -> Option<Rc<Active>> {
         self.active
             .borrow()

@@ -1,4 +1,5 @@
-//! Socket options and process limits that no crate of ours offers safely: the only file where `unsafe` is allowed.
+//! Socket options, process limits and the allocator's housekeeping, which no crate offers safely: the only file where
+//! `unsafe` is allowed.
 
 use std::{
     io, mem,
@@ -76,4 +77,12 @@ pub fn raise_open_file_limit() -> io::Result<u64> {
         }
     }
     Ok(limit.rlim_cur)
+}
+
+/// Lets the allocator give back to the system what the calling thread has freed. It does so by itself only while it is
+/// busy: after a burst of 2000 clients it kept 15 KiB for each of them for as long as they were idle.
+pub fn release_free_memory() {
+    // SAFETY: the function has no preconditions; it may be called on any thread at any time, also where another
+    // allocator is in use.
+    unsafe { libmimalloc_sys::mi_collect(false) }
 }

@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     config,
     downstream::{Listener, Listeners, Message},
+    net::sockopt,
     proxy::Proxy,
     snapshot::Snapshot,
     tls::ServerTls,
@@ -19,6 +20,9 @@ use crate::{
 
 /// How often pools and idle clients are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often memory is given back at most.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the control thread tells a worker.
 #[derive(Debug)]
@@ -135,6 +139,7 @@ async fn work(
     let listeners = Listeners::new(Rc::clone(&proxy), timers, worker, board);
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next_release = Instant::now();
     let mut draining = false;
     loop {
         tokio::select! {
@@ -149,6 +154,10 @@ async fn work(
             now = sweep.tick() => {
                 listeners.tick(now);
                 proxy.sweep(now);
+                if now >= next_release && listeners.take_newly_parked() > 0 {
+                    sockopt::release_free_memory();
+                    next_release = now + RELEASE_INTERVAL;
+                }
                 sweep_pools(&proxy.refresh(), worker, now);
             }
             () = listeners.emptied() => {}
