@@ -54,7 +54,7 @@ impl Default for KeepAlive {
         ];
         Self {
             idle_timeout: Duration::from_secs(60),
-            max_requests: 10_000,
+            max_requests: 0,
             max_age: Duration::from_secs(3_600),
             max_age_jitter: 0.1,
             per_client: 0,

@@ -31,6 +31,10 @@ use crate::net;
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// What the engine takes of an answer before it waits for the client. With 64 KiB, a write for each read, 1 MiB costs a
+/// quarter more processor time.
+const WRITE_BUFFER: usize = 400 * 1024;
+
 /// How the engine ended.
 enum End<S> {
     /// Idle: the socket is parked, with what was read of the next request already.
@@ -64,18 +68,18 @@ pub(super) async fn run<S: Stream, H: Handle>(
         );
         match Box::pin(active).await {
             End::Park(back, read) => (stream, prefix) = (back, read),
-            End::Over(stream) => return close(stream, &state).await,
+            End::Over(stream) => return Box::pin(close(stream, &state)).await,
             End::Abort(stream) => return net::reset_on_close(stream.tcp()),
             End::Refuse(mut stream, refusal) => {
                 handler.note_refusal(&client, refusal);
                 let _ = stream.write_all(&refusal.to_bytes()).await;
-                return linger(stream, &state).await;
+                return Box::pin(linger(stream, &state)).await;
             }
         }
         if prefix.is_empty() {
             match parked(&stream, &state).await {
                 Parked::Wakes => state.unpark(),
-                Parked::Ends => return close(stream, &state).await,
+                Parked::Ends => return Box::pin(close(stream, &state)).await,
             }
         }
     }
@@ -118,7 +122,7 @@ async fn active<S: Stream, H: Handle>(
         .half_close(S::HALF_CLOSE)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_size)
-        .max_buf_size(limits.max_header_size.max(64 * 1024))
+        .max_buf_size(limits.max_header_size.max(WRITE_BUFFER))
         .serve_connection(TokioIo::new(io), service);
     let due = poll_fn(|context| {
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(context) {

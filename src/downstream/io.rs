@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::state::State;
+use super::{raw::TooLarge, state::State};
 
 /// A client's byte stream, plain or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -127,7 +127,9 @@ impl<S: Stream> AsyncRead for ClientIo<S> {
         }
         let read = &buffer.filled()[before..];
         if self.engine == Engine::Http1 && !read.is_empty() {
-            self.state.read(read);
+            self.state
+                .read(read)
+                .map_err(|TooLarge| io::Error::from(io::ErrorKind::InvalidData))?;
         }
         Poll::Ready(Ok(()))
     }

@@ -1,8 +1,5 @@
 //! The bytes of request heads as they came, beside the HTTP engine that parses them, for a second and stricter look.
 
-/// Bytes of a head that are kept; longer ones are refused by the engine.
-const KEPT: usize = 64 * 1024;
-
 /// What was read from the start of the next head on.
 #[derive(Debug, Default)]
 pub(super) struct RawHead {
@@ -11,6 +8,10 @@ pub(super) struct RawHead {
     skip: u64,
     sync: Sync,
 }
+
+/// A head is longer than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLarge;
 
 /// Whether `bytes` begins where a head begins.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +23,22 @@ enum Sync {
 }
 
 impl RawHead {
-    pub(super) fn read(&mut self, bytes: &[u8]) {
+    /// # Errors
+    /// When the head that is being read is longer than `limit`. The engine looks at the length of a head only once it
+    /// is whole, and would keep all that comes before.
+    pub(super) fn read(&mut self, bytes: &[u8], limit: usize) -> Result<(), TooLarge> {
         if self.sync == Sync::Lost {
-            return;
+            return Ok(());
         }
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= skipped as u64;
         let bytes = &bytes[skipped..];
-        if self.bytes.len() + bytes.len() <= KEPT {
-            self.bytes.extend_from_slice(bytes);
-        } else {
-            self.lose();
+        self.bytes.extend_from_slice(bytes);
+        // More than one head may have come.
+        if self.bytes.len() > limit && memchr::memmem::find(&self.bytes[..limit], b"\r\n\r\n").is_none() {
+            return Err(TooLarge);
         }
+        Ok(())
     }
 
     /// A request has begun: `look` gets its bytes, if they are known, and gives their number, if that can be said.
@@ -92,10 +97,10 @@ mod tests {
     #[test]
     fn pipelined_heads_are_told_apart() {
         let mut raw = RawHead::default();
-        raw.read(b"one\r\ntwo");
+        raw.read(b"one\r\ntwo", 99).expect("short enough");
         assert_eq!(begin(&mut raw, Some(5)), Some(b"one\r\ntwo".to_vec()));
         assert!(raw.end());
-        raw.read(b"\r\n");
+        raw.read(b"\r\n", 99).expect("short enough");
         assert_eq!(begin(&mut raw, Some(5)), Some(b"two\r\n".to_vec()));
         assert!(!raw.end());
     }
@@ -103,9 +108,9 @@ mod tests {
     #[test]
     fn a_body_is_no_part_of_the_next_head() {
         let mut raw = RawHead::default();
-        raw.read(b"headbo");
+        raw.read(b"headbo", 99).expect("short enough");
         assert!(begin(&mut raw, Some(8)).is_some());
-        raw.read(b"dynext");
+        raw.read(b"dynext", 99).expect("short enough");
         assert!(raw.end());
         assert_eq!(begin(&mut raw, Some(4)), Some(b"next".to_vec()));
     }
@@ -113,19 +118,28 @@ mod tests {
     #[test]
     fn behind_a_body_of_unknown_length_the_next_head_is_unknown_until_the_client_was_idle() {
         let mut raw = RawHead::default();
-        raw.read(b"head5\r\nhello");
+        raw.read(b"head5\r\nhello", 99).expect("short enough");
         assert!(begin(&mut raw, None).is_some());
-        raw.read(b"0\r\n\r\nnext");
+        raw.read(b"0\r\n\r\nnext", 99).expect("short enough");
         assert_eq!(begin(&mut raw, Some(4)), None);
         assert!(!raw.end());
     }
 
     #[test]
+    fn a_head_that_does_not_end_within_the_limit_is_too_large() {
+        let mut raw = RawHead::default();
+        assert_eq!(raw.read(b"get\r\n\r\nget\r\n\r\n", 8), Ok(()));
+        let mut raw = RawHead::default();
+        assert_eq!(raw.read(b"get / ht", 8), Ok(()));
+        assert_eq!(raw.read(b"t", 8), Err(TooLarge));
+    }
+
+    #[test]
     fn blank_lines_are_no_head() {
         let mut raw = RawHead::default();
-        raw.read(b"\r\n");
+        raw.read(b"\r\n", 99).expect("short enough");
         assert!(raw.is_empty());
-        raw.read(b"get");
+        raw.read(b"get", 99).expect("short enough");
         assert_eq!(begin(&mut raw, Some(3)), Some(b"get".to_vec()));
         assert!(!raw.end());
     }

@@ -12,7 +12,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{idle::Place, listener::Local, raw::RawHead};
+use super::{
+    idle::Place,
+    listener::Local,
+    raw::{RawHead, TooLarge},
+};
 use crate::worker::Timer;
 
 /// How long a client must have been idle before its HTTP engine is dropped: long enough that a busy client never pays
@@ -118,13 +122,23 @@ impl State {
     }
 
     /// The engine has read these bytes.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// When the head is longer than the limit; then that is also noted as the refusal.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<(), TooLarge> {
         if self.in_flight.get() > 0 {
             self.reading_body.set(true);
         } else if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
             self.set_phase(Phase::ReadingHead { since: self.now() });
         }
-        self.raw.borrow_mut().read(bytes);
+        let read = self
+            .raw
+            .borrow_mut()
+            .read(bytes, self.listener.config.limits.max_header_size);
+        if read.is_err() {
+            self.note_refused(431);
+        }
+        read
     }
 
     /// A request has begun. `look` gets the bytes that were read from its head on, if they are known, and says how many

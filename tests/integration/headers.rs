@@ -152,6 +152,17 @@ fn via_names_the_proxy_in_both_directions_on_demand() {
 }
 
 #[test]
+fn what_others_say_in_via_is_kept_without_our_own() {
+    assert_eq!(seen("", "Via: 1.0 before\r\n").all("via"), ["1.0 before"]);
+    assert_eq!(
+        seen("[forwarding]\nvia = \"here\"", "Via: 1.0 before\r\n")
+            .all("via")
+            .join(", "),
+        "1.0 before, 1.1 here"
+    );
+}
+
+#[test]
 fn the_host_is_kept_unless_the_route_says_otherwise() {
     assert_eq!(seen("", "").all("host"), ["Test.Example:8080"]);
     let endpoint = Endpoint::answering("x");

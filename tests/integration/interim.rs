@@ -126,17 +126,18 @@ fn an_answer_in_the_middle_of_the_upload_reaches_the_client_at_once() {
     assert_eq!((response.status, response.text().as_str()), (413, "big"));
 }
 
-#[test]
-fn a_connection_with_an_unfinished_request_serves_nobody_else() {
-    let endpoint = Endpoint::start(|exchange| match exchange.target() {
+/// An early answer in full, framed by `fields`, and then nothing: the victim must not be sent there.
+fn check_unfinished_request(answer: &'static str) {
+    let endpoint = Endpoint::start(move |exchange| match exchange.target() {
         "/early" => {
             exchange.raw_body();
-            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+            exchange.send(answer.as_bytes());
             exchange.wait_for_end();
         }
         _ => exchange.respond("own"),
     });
-    let proxy = Proxy::in_front_of(&endpoint).workers(1).start();
+    let long = "[cluster.main.pool]\nidle_timeout = \"1m\"";
+    let proxy = Proxy::in_front_of(&endpoint).workers(1).with(long).start();
     let mut attacker = proxy.connect();
     attacker.send("POST /early HTTP/1.1\r\nHost: test.example\r\nContent-Length: 1000\r\n\r\npart");
     assert_eq!(attacker.response().text(), "early");
@@ -145,6 +146,12 @@ fn a_connection_with_an_unfinished_request_serves_nobody_else() {
     assert_ne!(endpoint.wait_closed(1)[0].end, None);
     let victim = endpoint.requests().pop().expect("two requests came");
     assert_eq!((victim.head.target(), victim.connection), ("/victim", 1));
+}
+
+#[test]
+fn a_connection_with_an_unfinished_request_serves_nobody_else() {
+    check_unfinished_request("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+    check_unfinished_request("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n0\r\n\r\n");
 }
 
 #[test]

@@ -299,7 +299,8 @@ fn connections_that_the_endpoint_closes_do_not_linger() {
             exchange.close();
         }
     });
-    let proxy = Proxy::in_front_of(&endpoint).start();
+    let long = "[cluster.main.pool]\nidle_timeout = \"1m\"";
+    let proxy = Proxy::in_front_of(&endpoint).with(long).start();
     let answers = hold(&proxy, &endpoint, 10);
     held.open();
     answers

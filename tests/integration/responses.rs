@@ -110,7 +110,8 @@ fn bytes_on_an_idle_connection_end_it() {
             }
         }
     });
-    let proxy = Proxy::in_front_of(&endpoint).workers(1).start();
+    let long = "[cluster.main.pool]\nidle_timeout = \"1m\"";
+    let proxy = Proxy::in_front_of(&endpoint).workers(1).with(long).start();
     assert_eq!(proxy.get("/").text(), "good");
     gate.open();
     assert_ne!(
