@@ -32,6 +32,9 @@ use crate::{
 /// How long accepting pauses when descriptors or memory run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log says that accepting pauses, at most.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What workers send each other.
 #[derive(Debug)]
 pub struct Message(Kind);
@@ -71,6 +74,8 @@ struct Active {
     stop: Notify,
     /// When it stopped accepting. It stays a little, since a sibling may still hand over a client of it.
     stopped: Cell<Option<Instant>>,
+    /// When the log last said that accepting pauses.
+    warned: Cell<Option<Instant>>,
 }
 
 /// The clients of this worker.
@@ -119,6 +124,7 @@ impl<H: Handle> Listeners<H> {
             local: RefCell::new(local),
             stop: Notify::new(),
             stopped: Cell::new(None),
+            warned: Cell::new(None),
         });
         self.active.borrow_mut().push(Rc::clone(&active));
         for kind in self.early.take() {
@@ -275,12 +281,20 @@ impl<H: Handle> Listeners<H> {
         ) {
             return;
         }
-        tracing::warn!(
-            listener = active.listener.name,
-            %error,
-            "accepting pauses for {} ms: new clients wait in the kernel's queue",
-            ACCEPT_PAUSE.as_millis()
-        );
+        let now = Instant::now();
+        if active
+            .warned
+            .get()
+            .is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL)
+        {
+            active.warned.set(Some(now));
+            tracing::warn!(
+                listener = active.listener.name,
+                %error,
+                "accepting pauses for {} ms at a time: new clients wait in the kernel's queue",
+                ACCEPT_PAUSE.as_millis()
+            );
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 

@@ -79,6 +79,12 @@ impl<C: Connection> IdleSet<C> {
         }));
     }
 
+    /// Sorts out the `count` that have been here for the longest.
+    pub(super) fn evict_oldest(&mut self, count: usize, evicted: &mut Evicted<C>) {
+        let count = count.min(self.connections.len());
+        evicted.extend(self.connections.drain(..count).map(|idle| (idle, CloseReason::Surplus)));
+    }
+
     /// Takes everything out.
     pub(super) fn clear(&mut self) -> Vec<Box<Idle<C>>> {
         std::mem::take(&mut self.connections)

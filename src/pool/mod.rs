@@ -250,6 +250,9 @@ impl<C: Connection> Pool<C> {
             let mut state = self.shards[worker].lock();
             let policy = state.policy;
             state.idle.evict(&policy, now, &mut evicted);
+            // More than there may be are left only by a reload that lowered the limit.
+            let surplus = self.idle.load(Relaxed).saturating_sub(evicted.len() + policy.max_idle);
+            state.idle.evict_oldest(surplus, &mut evicted);
         }
         self.idle.fetch_sub(evicted.len(), Relaxed);
         self.close_evicted(evicted);
@@ -413,7 +416,12 @@ impl<C: Connection> Pool<C> {
             }
             state = shard.lock();
         }
-        self.idle.fetch_add(1, SeqCst);
+        // Counted first, so that two workers cannot both take the last place.
+        if self.idle.fetch_add(1, SeqCst) >= state.policy.max_idle {
+            self.idle.fetch_sub(1, SeqCst);
+            drop(state);
+            return self.end(idle, CloseReason::Surplus);
+        }
         state.idle.push(idle);
         drop(state);
         if self.limit.waiting() > 0 || self.closed.load(SeqCst) {
@@ -425,9 +433,6 @@ impl<C: Connection> Pool<C> {
     fn unwelcome(&self, idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
         if self.closed.load(SeqCst) {
             return Some(CloseReason::EndpointRemoved);
-        }
-        if self.limit.waiting() == 0 && self.idle.load(Relaxed) >= policy.max_idle {
-            return Some(CloseReason::Surplus);
         }
         match idle.connection.liveness() {
             Liveness::Silent => idle::worn_out(idle.retires, idle.requests, policy, now),

@@ -132,8 +132,10 @@ impl Head<'_> {
         let edits = &self.to.request_headers;
         let edited = !edits.remove.is_empty() || !edits.set.is_empty();
         let mut cookies: Option<&HeaderValue> = None;
+        let own_via = self.forwarding.via.is_some();
         for (name, value) in headers {
             if ends_here(name, trust)
+                || own_via && *name == header::VIA
                 || nominates && nominated(headers).any(|option| name.as_str().eq_ignore_ascii_case(option))
                 || edited && self.is_edited(name)
             {
@@ -248,8 +250,7 @@ fn ends_here(name: &HeaderName, trust: Trust) -> bool {
         | header::TE
         | header::UPGRADE
         | header::EXPECT
-        | header::FORWARDED
-        | header::VIA => true,
+        | header::FORWARDED => true,
         _ => {
             let name = name.as_str();
             // By the first letter: nearly every other field is told apart by one comparison.

@@ -12,7 +12,12 @@ mod target;
 mod via;
 mod watch;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use account::Account;
 use arc_swap::ArcSwap;
@@ -33,6 +38,7 @@ use crate::{
     downstream::{Client, Handle, Refusal},
     http1, routing,
     snapshot::{Action, ForwardTo, Snapshot},
+    telemetry::access_log::Record,
     upstream::{self, Expectation, Failed, Local, Outgoing, RequestFraming},
     worker::Timers,
 };
@@ -207,8 +213,16 @@ impl Handle for Proxy {
 
     fn note_refusal(&self, client: &Client, refusal: Refusal) {
         tracing::debug!(client = %client.address, reason = refusal.reason, "turned a client away");
-        self.view()
-            .count(None, refusal.status.as_u16(), Some(Reason::Refused), Duration::ZERO);
+        let (view, status) = (self.view(), refusal.status.as_u16());
+        view.count(None, status, Some(Reason::Refused), Duration::ZERO);
+        if let Some(log) = &view.snapshot.access_log {
+            log.write(&Record {
+                listener: &client.listener.name,
+                status: Some(status),
+                reason: Some(refusal.reason),
+                ..Record::at(SystemTime::now(), client.address)
+            });
+        }
     }
 }
 

@@ -289,13 +289,11 @@ fn warn_of(config: &Config, file_limit: Option<u64>) {
         tracing::warn!("{warning}");
     }
     let clients: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
-    // A client that waits for its answer has a descriptor, and so has the connection to the endpoint.
     if let Some(limit) = file_limit
-        && (clients as u64).saturating_mul(2) > limit
+        && clients as u64 > limit
     {
-        tracing::info!(
-            "{clients} clients may need {} file descriptors and the limit is {limit}: beyond it new clients wait",
-            clients.saturating_mul(2)
+        tracing::warn!(
+            "{clients} clients may come and {limit} file descriptors are the limit: beyond it new clients wait"
         );
     }
 }
