@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use forebay::http1::{
     CHUNK_END, ChunkedDecoder, ChunkedLimits, Limits, Part, RequestHead, check_path, chunk_head, decode_response_head,
-    last_chunk, parse_authority, request_line_is, screen_request_head,
+    last_chunk, parse_authority, screen_request_head,
 };
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -70,9 +70,6 @@ fn request_heads(criterion: &mut Criterion) {
     });
     criterion.bench_function("request head, 200 bytes, screen", |bencher| {
         bencher.iter(|| screen_request_head(black_box(REQUEST)));
-    });
-    criterion.bench_function("request line, compare", |bencher| {
-        bencher.iter(|| request_line_is(black_box(REQUEST), &Method::GET, b"/api/v1/items?page=2"));
     });
     criterion.bench_function("path, 30 bytes, check", |bencher| {
         bencher.iter(|| check_path(black_box(b"/api/v1/items/some%20item/edit")));

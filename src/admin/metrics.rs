@@ -16,6 +16,7 @@ pub(super) fn render(state: &State) -> String {
     let snapshot = state.snapshots.load();
     let mut page = Page::new();
     process(&mut page, state, &snapshot);
+    state.recorder.render_into(&mut page);
     listeners(&mut page, state);
     proxy(&mut page, &snapshot);
     for (index, cluster) in snapshot.clusters.iter().enumerate() {
@@ -36,14 +37,6 @@ fn process(page: &mut Page, state: &State, snapshot: &Snapshot) {
     page.gauge("forebay_process_uptime_seconds", "Time since the start.", &[], uptime);
     let help = "Snapshots put in force, the first included.";
     page.gauge("forebay_reload_generation", help, &[], snapshot.generation as f64);
-    for (outcome, count) in [("applied", &state.reloads), ("refused", &state.reloads_refused)] {
-        page.counter(
-            "forebay_reload_total",
-            "Reloads by outcome.",
-            &[("outcome", outcome)],
-            count.load(Relaxed),
-        );
-    }
     for worker in 0..state.board.workers() {
         let help = "Client connections on each worker.";
         let label = worker.to_string();

@@ -26,7 +26,7 @@ use crate::{
     downstream::{Client, Handle, Listener, Listeners, Message, Refusal},
     net::{self, TcpOptions},
     snapshot::Snapshot,
-    telemetry::page,
+    telemetry::{Recorder, page},
     worker::{Board, Timers},
 };
 
@@ -38,6 +38,8 @@ pub struct State {
     listeners: Mutex<Vec<Arc<Listener>>>,
     phase: AtomicU8,
     started: Instant,
+    /// Has what is counted rarely.
+    recorder: &'static Recorder,
     reloads: AtomicU64,
     reloads_refused: AtomicU64,
     /// Why the last reload was refused, if it was.
@@ -53,13 +55,18 @@ pub enum Phase {
 }
 
 impl State {
-    pub fn new(snapshots: Arc<ArcSwap<Snapshot>>, board: Arc<Board<Message>>) -> Arc<Self> {
+    pub fn new(
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        board: Arc<Board<Message>>,
+        recorder: &'static Recorder,
+    ) -> Arc<Self> {
         Arc::new(Self {
             snapshots,
             board,
             listeners: Mutex::default(),
             phase: AtomicU8::new(Phase::Starting as u8),
             started: Instant::now(),
+            recorder,
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             refusal: Mutex::default(),
@@ -74,7 +81,7 @@ impl State {
         *self.listeners.lock().expect("no panic under this lock") = listeners;
     }
 
-    /// Notes a reload, or why it was refused.
+    /// Notes a reload, or why it was refused, for `/status`.
     pub fn note_reload(&self, result: Result<(), String>) {
         let counter = if result.is_ok() {
             &self.reloads

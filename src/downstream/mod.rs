@@ -58,6 +58,8 @@ pub trait Handle: 'static {
 #[derive(Debug)]
 pub struct Client {
     pub address: SocketAddr,
+    /// The address without the port as text, which every request needs.
+    pub ip: Box<str>,
     pub listener: Arc<Listener>,
     pub tls: Option<ClientTls>,
     /// Longest time without a byte of a request body that is waited for.
@@ -76,8 +78,10 @@ pub struct ClientTls {
 
 impl Client {
     fn new(address: SocketAddr, local: &listener::Local, tls: Option<ClientTls>) -> Self {
+        let ip = address.ip().to_canonical();
         Self {
-            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+            address: SocketAddr::new(ip, address.port()),
+            ip: ip.to_string().into(),
             listener: Arc::clone(&local.listener),
             tls,
             body_stall: local.config.timeouts.body_stall,

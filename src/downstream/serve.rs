@@ -32,7 +32,10 @@ pub(super) fn serve<H: Handle>(
 ) -> impl Future<Output = Result<Response<Tracked<H::Body>>, Infallible>> {
     let problem = state.begin(|raw| {
         let raw = raw.filter(|raw| raw.starts_with(request.method().as_str().as_bytes()));
-        (screen(raw, &request, &state), raw.and_then(|raw| length(raw, &request)))
+        match screen(raw, &request, &state) {
+            Ok(head) => (None, head.and_then(|head| length(head, request.body()))),
+            Err(refusal) => (Some(refusal), None),
+        }
     });
     let in_flight = InFlight(state);
     let mut request = request.map(Some);
@@ -59,36 +62,38 @@ pub(super) fn serve<H: Handle>(
     }
 }
 
-/// The strict second look: what the engine lets pass and two readers could understand differently is refused.
+/// The strict second look: what the engine lets pass and two readers could understand differently is refused. Gives
+/// the length of the head in bytes, if it is known.
 ///
 /// `raw` is unknown only behind a chunked request that was pipelined; then the engine's own reading must do, which lets
 /// Transfer-Encoding win and closes the connection after the answer (RFC 9112 6.1).
-fn screen(raw: Option<&[u8]>, request: &Request<Incoming>, state: &State) -> Option<Refusal> {
+fn screen(raw: Option<&[u8]>, request: &Request<Incoming>, state: &State) -> Result<Option<usize>, Refusal> {
     if target_length(request.uri()) > state.listener.config.limits.max_uri_size {
-        return Some(Refusal::URI_TOO_LONG);
+        return Err(Refusal::URI_TOO_LONG);
     }
-    let raw = raw?;
+    let Some(raw) = raw else { return Ok(None) };
     // The engine's parser cuts a fragment off, so the path that is routed would not be the one that was sent.
     let line = memchr::memchr(b'\n', raw).map_or(raw, |end| &raw[..end]);
     if memchr::memchr(b'#', line).is_some() {
-        return Some(Refusal::bad_request("the request target has a fragment"));
+        return Err(Refusal::bad_request("the request target has a fragment"));
     }
-    http1::screen_request_head(raw).err().map(|problem| match problem {
-        http1::RequestProblem::UnknownTransferEncoding => Refusal {
-            status: http::StatusCode::NOT_IMPLEMENTED,
-            ..Refusal::bad_request(problem.description())
-        },
-        problem => Refusal::bad_request(problem.description()),
-    })
+    http1::screen_request_head(raw)
+        .map(Some)
+        .map_err(|problem| match problem {
+            http1::RequestProblem::UnknownTransferEncoding => Refusal {
+                status: http::StatusCode::NOT_IMPLEMENTED,
+                ..Refusal::bad_request(problem.description())
+            },
+            problem => Refusal::bad_request(problem.description()),
+        })
 }
 
 /// How many bytes the request has on the wire, if that can be said ahead.
-fn length(raw: &[u8], request: &Request<Incoming>) -> Option<u64> {
-    let head = memchr::memmem::find(raw, b"\r\n\r\n")? + 4;
-    let body = if request.body().is_end_stream() {
+fn length(head: usize, body: &Incoming) -> Option<u64> {
+    let body = if body.is_end_stream() {
         0
     } else {
-        request.body().size_hint().exact()?
+        body.size_hint().exact()?
     };
     Some(head as u64 + body)
 }

@@ -23,6 +23,14 @@ use crate::{
 /// many proxies, do not fall into step.
 const JITTER: f64 = 0.1;
 
+/// The metric of changes of the verdict, by `endpoint` (its address) and what it became.
+const CHANGES: &str = "forebay_health_changes_total";
+
+/// Tells the recorder what is counted here.
+pub fn describe_metrics() {
+    metrics::describe_counter!(CHANGES, "Endpoints that became healthy or unhealthy.");
+}
+
 /// Why a probe did not succeed.
 #[derive(Debug, Error)]
 pub enum ProbeError {
@@ -74,7 +82,7 @@ impl ProbeError {
 /// Probes `endpoint` for as long as its `health` exists, at once and then every `interval`.
 ///
 /// `host_header` is sent where the probe has no host of its own. `connect` opens a connection to the endpoint; its
-/// time is within the probe's timeout. A change of the verdict is logged.
+/// time is within the probe's timeout. A change of the verdict is logged and counted.
 ///
 /// Cancellation: drop it at any time; the kept connection is closed.
 pub async fn run(
@@ -105,11 +113,13 @@ fn record(endpoint: SocketAddr, health: &Health, result: Result<Success, ProbeEr
         Err(error) => (error.outcome(), error.with_causes()),
     };
     tracing::debug!(%endpoint, ?outcome, found = text, "probe");
-    match health.record_probe(outcome, text.as_str(), probe, Instant::now()) {
-        Some(Change::BecameHealthy) => tracing::info!(%endpoint, reason = text, "endpoint is healthy"),
-        Some(Change::BecameUnhealthy) => tracing::info!(%endpoint, reason = text, "endpoint is unhealthy"),
-        None => {}
-    }
+    let to = match health.record_probe(outcome, text.as_str(), probe, Instant::now()) {
+        Some(Change::BecameHealthy) => "healthy",
+        Some(Change::BecameUnhealthy) => "unhealthy",
+        None => return,
+    };
+    tracing::info!(%endpoint, reason = text, "endpoint is {to}");
+    metrics::counter!(CHANGES, "endpoint" => endpoint.to_string(), "to" => to).increment(1);
 }
 
 /// `random` is from 0 to 1.

@@ -33,7 +33,7 @@ pub use framing::Framing;
 pub use path::{PathProblem, check_path};
 pub use request::{RequestHead, is_safe_path};
 pub use response::{Limits, ResponseError, ResponseHead, decode_response_head};
-pub use screen::{RequestProblem, request_line_is, screen_request_head};
+pub use screen::{RequestProblem, screen_request_head};
 pub use trailer::is_forbidden_trailer;
 
 /// The two versions that this wire format has (RFC 9112 2.3); every other minor number is refused.

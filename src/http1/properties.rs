@@ -268,8 +268,7 @@ proptest! {
         }
         head.length(length);
         head.finish();
-        prop_assert_eq!(screen_request_head(&out), Ok(()));
-        prop_assert!(request_line_is(&out, &Method::PUT, path.as_bytes()));
+        prop_assert_eq!(screen_request_head(&out), Ok(out.len()));
         let mut parsed = [httparse::EMPTY_HEADER; 16];
         let mut request = httparse::Request::new(&mut parsed);
         prop_assert_eq!(request.parse(&out), Ok(httparse::Status::Complete(out.len())));
@@ -307,7 +306,6 @@ proptest! {
     #[test]
     fn no_bytes_make_a_check_panic(bytes in prop_oneof![near_misses(), vec(any::<u8>(), 0..64)]) {
         let _ = screen_request_head(&bytes);
-        let _ = request_line_is(&bytes, &Method::GET, b"/");
         if let Ok(authority) = parse_authority(&bytes) {
             prop_assert!(bytes.starts_with(authority.host.as_bytes()));
         }

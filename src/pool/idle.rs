@@ -23,7 +23,7 @@ pub(super) struct Idle<C> {
 /// One worker's idle connections, the newest last. Boxed, since a connection is handed from place to place several
 /// times per request.
 #[derive(Debug)]
-#[allow(clippy::vec_box)]
+#[allow(clippy::vec_box, reason = "see above")]
 pub(super) struct IdleSet<C> {
     connections: Vec<Box<Idle<C>>>,
 }

@@ -327,6 +327,10 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Brings a connection of another worker over to this one.
+    #[allow(
+        clippy::boxed_local,
+        reason = "it comes in its box and is most often handed on in it"
+    )]
     fn adopt(&self, idle: Box<Idle<C>>) -> Option<Box<Idle<C>>> {
         let Idle {
             connection,
@@ -468,6 +472,7 @@ impl<C: Connection> Pool<C> {
         }
     }
 
+    #[allow(clippy::boxed_local, reason = "it comes in its box")]
     fn end(&self, idle: Box<Idle<C>>, reason: CloseReason) {
         self.counts.closed[reason as usize].fetch_add(1, Relaxed);
         let Idle { connection, permit, .. } = *idle;

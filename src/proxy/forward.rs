@@ -1,6 +1,6 @@
 //! The head that an endpoint gets: the client's end-to-end fields, what is said of the client, and the route's edits.
 
-use std::{fmt::Write, net::IpAddr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -189,12 +189,14 @@ impl Head<'_> {
                 .flatten()
         };
         if self.forwarding.x_forwarded {
-            let mut buffer = Text::default();
-            for value in said("x-forwarded-for") {
-                buffer.list(value.as_bytes());
+            match said("x-forwarded-for").next() {
+                None => head.raw_field("x-forwarded-for", self.client.ip.as_bytes()),
+                Some(_) => {
+                    let mut all: Vec<_> = said("x-forwarded-for").map(HeaderValue::as_bytes).collect();
+                    all.push(self.client.ip.as_bytes());
+                    head.raw_field("x-forwarded-for", &all.join(&b", "[..]));
+                }
             }
-            buffer.ip(ip);
-            head.raw_field("x-forwarded-for", buffer.bytes());
             let proto = if self.client.tls.is_some() {
                 &b"https"[..]
             } else {
@@ -287,56 +289,4 @@ fn replace_prefix(target: &Target<'_>, cut: usize, with: &str) -> String {
         "/"
     };
     format!("{with}{slash}{rest}{}", target.query)
-}
-
-/// A short field value made without allocating.
-#[derive(Default)]
-struct Text(Vec<u8>, arrayless::Inline);
-
-mod arrayless {
-    /// Room for the longest textual IP address.
-    pub(super) struct Inline {
-        pub(super) bytes: [u8; 48],
-        pub(super) length: usize,
-    }
-
-    impl Default for Inline {
-        fn default() -> Self {
-            Self {
-                bytes: [0; 48],
-                length: 0,
-            }
-        }
-    }
-
-    impl std::fmt::Write for Inline {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            let end = self.length + text.len();
-            self.bytes
-                .get_mut(self.length..end)
-                .ok_or(std::fmt::Error)?
-                .copy_from_slice(text.as_bytes());
-            self.length = end;
-            Ok(())
-        }
-    }
-}
-
-impl Text {
-    fn list(&mut self, value: &[u8]) {
-        self.0.extend_from_slice(value);
-        self.0.extend_from_slice(b", ");
-    }
-
-    fn ip(&mut self, ip: IpAddr) {
-        write!(self.1, "{ip}").expect("an IP address has at most 45 characters");
-    }
-
-    fn bytes(&mut self) -> &[u8] {
-        if self.0.is_empty() {
-            return &self.1.bytes[..self.1.length];
-        }
-        self.0.extend_from_slice(&self.1.bytes[..self.1.length]);
-        &self.0
-    }
 }

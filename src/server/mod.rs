@@ -20,13 +20,19 @@ use work::Crew;
 use crate::{
     admin::{self, Phase},
     config::{self, Config},
-    net,
+    health, net,
     pool::CloseReason,
     reload::{self, Source, Watch},
-    snapshot::{BuildError, Snapshot},
-    telemetry::log::{self, LogHandle},
+    snapshot::{self, BuildError, Snapshot},
+    telemetry::{
+        log::{self, LogHandle},
+        recorder,
+    },
     worker,
 };
+
+/// The metric of reloads, by `outcome`.
+const RELOADS: &str = "forebay_reload_total";
 
 /// Why the proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +89,10 @@ struct Control {
 
 impl Control {
     async fn start(config: Config, file: Option<PathBuf>, log: LogHandle) -> Result<Self, ServerError> {
-        // First, so that a signal during the start is not missed.
+        // Before anything that counts.
+        let recorder = recorder::install();
+        describe_metrics();
+        // Before anything that takes long, so that a signal during the start is not missed.
         let signals = Signals::new().map_err(ServerError::Signals)?;
         let file_limit = net::sockopt::raise_open_file_limit().ok();
         let workers = config.process.workers.unwrap_or_else(worker::available).get();
@@ -94,7 +103,7 @@ impl Control {
         let bound = listeners::bind_all(&config, workers)?;
         let snapshots = Arc::new(ArcSwap::from(Arc::clone(&snapshot)));
         let crew = Crew::start(workers, &snapshots).map_err(ServerError::Workers)?;
-        let admin = admin::State::new(Arc::clone(&snapshots), Arc::clone(&crew.board));
+        let admin = admin::State::new(Arc::clone(&snapshots), Arc::clone(&crew.board), recorder);
         let admin_address = match config.admin.address {
             Some(address) => {
                 let started = admin::start(Arc::clone(&admin), address);
@@ -216,6 +225,7 @@ impl Control {
         self.bound = planned.carry_out(std::mem::take(&mut self.bound), &self.crew);
         self.log.set_level(level(snapshot.config.log.level));
         self.tell_admin();
+        metrics::counter!(RELOADS, "outcome" => "applied").increment(1);
         self.admin.note_reload(Ok(()));
         tracing::info!(generation = snapshot.generation, "reloaded {}", self.source_name());
     }
@@ -225,6 +235,7 @@ impl Control {
         let text = chain(error);
         let file = self.source_name();
         tracing::error!("reload refused, the config before stays in force: {file}: {text}");
+        metrics::counter!(RELOADS, "outcome" => "refused").increment(1);
         self.admin.note_reload(Err(text));
     }
 
@@ -272,6 +283,17 @@ impl Control {
             log.flush(Duration::from_secs(1));
         }
     }
+}
+
+/// So that the metrics page tells what is counted rarely before it happens for the first time.
+fn describe_metrics() {
+    metrics::describe_counter!(RELOADS, "Reloads by outcome.");
+    // Both are known, and a rate needs the 0 before the first.
+    for outcome in ["applied", "refused"] {
+        metrics::counter!(RELOADS, "outcome" => outcome).increment(0);
+    }
+    health::describe_metrics();
+    snapshot::describe_metrics();
 }
 
 fn watch(source: &Source) -> Option<Watch> {
@@ -328,4 +350,28 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Page, Recorder};
+
+    #[test]
+    fn what_is_counted_rarely_is_described_from_the_start() {
+        let recorder = Recorder::new();
+        metrics::with_local_recorder(&recorder, describe_metrics);
+        let mut page = Page::new();
+        recorder.render_into(&mut page);
+        let page = page.render();
+        for line in [
+            "# HELP forebay_reload_total Reloads by outcome.",
+            "forebay_reload_total{outcome=\"applied\"} 0",
+            "forebay_reload_total{outcome=\"refused\"} 0",
+            "# TYPE forebay_discovery_lookup_failures_total counter",
+            "# TYPE forebay_health_changes_total counter",
+        ] {
+            assert!(page.lines().any(|each| each == line), "no {line:?} in {page}");
+        }
+    }
 }

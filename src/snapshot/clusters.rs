@@ -11,6 +11,14 @@ use crate::{
 /// How long a name server may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The metric of lookups that gave no address, by `cluster`.
+const LOOKUP_FAILURES: &str = "forebay_discovery_lookup_failures_total";
+
+/// Tells the recorder what is counted here.
+pub fn describe_metrics() {
+    metrics::describe_counter!(LOOKUP_FAILURES, "Lookups of endpoints' names that gave no address.");
+}
+
 pub(super) async fn build(
     config: &config::Config,
     previous: Option<&Snapshot>,
@@ -82,16 +90,16 @@ async fn addresses(cluster: &str, endpoint: &config::Endpoint, previous: Option<
             let error = result
                 .err()
                 .map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-            tracing::warn!(
-                cluster,
-                endpoint = name,
-                error,
-                "the endpoint's name cannot be looked up"
-            );
+            note_lookup_failure(cluster, &name, &error);
             let before = previous.into_iter().flat_map(|previous| previous.named(cluster, &name));
             before.map(|endpoint| endpoint.address).collect()
         }
     }
+}
+
+fn note_lookup_failure(cluster: &str, endpoint: &str, error: &str) {
+    tracing::warn!(cluster, endpoint, error, "the endpoint's name cannot be looked up");
+    metrics::counter!(LOOKUP_FAILURES, "cluster" => cluster.to_owned()).increment(1);
 }
 
 /// One order whatever the resolver's, so that a reload finds the same endpoints. A name with both families usually means
@@ -112,4 +120,29 @@ fn check_sources(cluster: &str, source: &config::Source) -> Result<(), BuildErro
             .map_err(|error| BuildError::Source(*address, cluster.to_owned(), error))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Page, Recorder};
+
+    #[test]
+    fn lookups_that_fail_are_counted_by_cluster() {
+        let recorder = Recorder::new();
+        metrics::with_local_recorder(&recorder, || {
+            note_lookup_failure("shop", "a.example:80", "no name server");
+            note_lookup_failure("shop", "b.example:80", "no name server");
+            note_lookup_failure("main", "a.example:80", "no name server");
+        });
+        let mut page = Page::new();
+        recorder.render_into(&mut page);
+        let page = page.render();
+        let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "forebay_discovery_lookup_failures_total{cluster=\"main\"} 1",
+            "forebay_discovery_lookup_failures_total{cluster=\"shop\"} 2",
+        ];
+        assert_eq!(series, expected);
+    }
 }

@@ -10,6 +10,7 @@ mod stats;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+pub use clusters::describe_metrics;
 pub use route::{Action, ForwardTo, Route, route_name};
 pub use stats::{ClusterStats, ProxyStats, REASONS, Stats};
 

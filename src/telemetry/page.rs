@@ -8,6 +8,7 @@
 //! took 16 ms for 10,000 series where this takes 2.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::{self, Write},
 };
@@ -19,18 +20,42 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One scrape in the making.
 ///
-/// Names and help texts are ours and constant; values of labels may be anything. A name belongs to one kind of metric,
-/// and each set of labels is set once per page.
+/// Names of metrics and labels are those that Prometheus knows ([`name_of`], [`label_of`]); help texts and values of
+/// labels may be anything. A name belongs to one kind of metric, and each set of labels is set once per page.
 #[derive(Debug, Default)]
 pub struct Page {
-    families: BTreeMap<&'static str, Family>,
+    families: BTreeMap<Text, Family>,
 }
+
+/// Most names and help texts are constants, so they are not copied.
+type Text = Cow<'static, str>;
 
 #[derive(Debug)]
 struct Family {
-    kind: &'static str,
-    help: &'static str,
+    kind: Kind,
+    help: Text,
     series: String,
+}
+
+/// What a metric's numbers mean to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    /// How many and how much, without quantiles.
+    Summary,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
 }
 
 impl Page {
@@ -39,26 +64,41 @@ impl Page {
         Self::default()
     }
 
+    /// What `name` means, whether or not it has a series yet.
+    pub fn describe(&mut self, name: impl Into<Text>, help: impl Into<Text>, kind: Kind) {
+        self.series(name.into(), help.into(), kind);
+    }
+
     /// `value` counted since the process started.
-    pub fn counter(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: u64) {
-        self.single(name, help, "counter", labels, value);
+    pub fn counter(&mut self, name: impl Into<Text>, help: impl Into<Text>, labels: &[(&str, &str)], value: u64) {
+        self.single(name.into(), help.into(), Kind::Counter, labels, value);
     }
 
     /// `value` at this moment.
-    pub fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: f64) {
+    pub fn gauge(&mut self, name: impl Into<Text>, help: impl Into<Text>, labels: &[(&str, &str)], value: f64) {
         // Prometheus reads what Go's ParseFloat reads: Rust's "inf", "-inf" and "NaN" are among it.
-        self.single(name, help, "gauge", labels, value);
+        self.single(name.into(), help.into(), Kind::Gauge, labels, value);
+    }
+
+    /// `count` observations that add up to `sum`.
+    pub fn summary(
+        &mut self,
+        name: impl Into<Text>,
+        help: impl Into<Text>,
+        labels: &[(&str, &str)],
+        count: u64,
+        sum: f64,
+    ) {
+        let name = name.into();
+        let series = self.series(name.clone(), help.into(), Kind::Summary);
+        write_single(series, &format!("{name}_sum"), labels, sum)
+            .and_then(|()| write_single(series, &format!("{name}_count"), labels, count))
+            .expect("writing to a string does not fail");
     }
 
     /// Durations in seconds; `name` should end in `_seconds`.
-    pub fn histogram(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        totals: &Totals,
-    ) {
-        let series = self.series(name, help, "histogram");
+    pub fn histogram(&mut self, name: &'static str, help: &'static str, labels: &[(&str, &str)], totals: &Totals) {
+        let series = self.series(name.into(), help.into(), Kind::Histogram);
         let mut text = String::new();
         write_labels(&mut text, labels)
             .and_then(|()| totals.render(series, name, &text))
@@ -76,39 +116,46 @@ impl Page {
             out.push_str("# HELP ");
             out.push_str(name);
             out.push(' ');
-            escape(&mut out, family.help, Quote::Kept);
+            escape(&mut out, &family.help, Quote::Kept);
             out.push_str("\n# TYPE ");
             out.push_str(name);
             out.push(' ');
-            out.push_str(family.kind);
+            out.push_str(family.kind.as_str());
             out.push('\n');
             out.push_str(&family.series);
         }
         out
     }
 
-    fn single(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        kind: &'static str,
-        labels: &[(&'static str, &str)],
-        value: impl fmt::Display,
-    ) {
-        let series = self.series(name, help, kind);
-        write_single(series, name, labels, value).expect("writing to a string does not fail");
+    fn single(&mut self, name: Text, help: Text, kind: Kind, labels: &[(&str, &str)], value: impl fmt::Display) {
+        let series = self.series(name.clone(), help, kind);
+        write_single(series, &name, labels, value).expect("writing to a string does not fail");
     }
 
-    fn series(&mut self, name: &'static str, help: &'static str, kind: &'static str) -> &mut String {
-        debug_assert!(is_metric_name(name), "{name:?} is no metric name");
+    fn series(&mut self, name: Text, help: Text, kind: Kind) -> &mut String {
+        debug_assert!(is_metric_name(&name), "{name:?} is no metric name");
         let family = self.families.entry(name).or_insert_with(|| Family {
             kind,
             help,
             series: String::new(),
         });
-        debug_assert_eq!(family.kind, kind, "{name} is of two kinds");
+        debug_assert_eq!(family.kind, kind, "{} is of two kinds", family.help);
         &mut family.series
     }
+}
+
+/// `text` as the name of a metric: every character that none may have becomes `_`.
+pub fn name_of(text: &str) -> String {
+    let mut name = text.replace(|c: char| !c.is_ascii() || !is_name_part(c as u8), "_");
+    if name.bytes().next().is_none_or(|first| first.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// `text` as the name of a label, likewise.
+pub fn label_of(text: &str) -> String {
+    name_of(text).replace(':', "_")
 }
 
 fn write_single(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl fmt::Display) -> fmt::Result {
@@ -151,8 +198,11 @@ fn escape(out: &mut String, text: &str, quote: Quote) {
 }
 
 fn is_metric_name(name: &str) -> bool {
-    let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':';
-    name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && name.bytes().all(part)
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && name.bytes().all(is_name_part)
+}
+
+fn is_name_part(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_' || b == b':'
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::telemetry::{Page, Recorder};
 
 /// What a scripted endpoint does on one connection: an answer for each request, then it closes.
 type Script<'a> = &'a [&'a str];
@@ -373,4 +374,33 @@ async fn running_out_of_source_ports_changes_nothing() {
     assert!(report.healthy);
     assert_eq!((report.succeeded, report.failed), (0, 0));
     assert!(report.last.is_some_and(|last| last.starts_with("no connection: ")));
+}
+
+#[test]
+fn changes_of_the_verdict_are_counted_and_nothing_else() {
+    let recorder = Recorder::new();
+    let health = Health::new(Instant::now());
+    let probe = probe(10, 1);
+    let endpoint = ENDPOINT.parse().expect("an address");
+    let failed = || Err(ProbeError::TimedOut);
+    let succeeded = || Ok(Success::Connected);
+    metrics::with_local_recorder(&recorder, || {
+        record(endpoint, &health, failed(), &probe);
+        record(endpoint, &health, failed(), &probe);
+        for _ in 0..probe.rise {
+            record(endpoint, &health, succeeded(), &probe);
+        }
+        for _ in 0..probe.fall {
+            record(endpoint, &health, failed(), &probe);
+        }
+    });
+    let mut page = Page::new();
+    recorder.render_into(&mut page);
+    let page = page.render();
+    let expected = [
+        "forebay_health_changes_total{endpoint=\"192.0.2.1:9000\",to=\"healthy\"} 1",
+        "forebay_health_changes_total{endpoint=\"192.0.2.1:9000\",to=\"unhealthy\"} 2",
+    ];
+    let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(series, expected);
 }
