@@ -139,7 +139,10 @@ async fn work(
     let listeners = Listeners::new(Rc::clone(&proxy), timers, worker, board);
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next_release = Instant::now();
+    let mut memory = Memory {
+        next: Instant::now(),
+        rounds: 0,
+    };
     let mut draining = false;
     loop {
         tokio::select! {
@@ -154,16 +157,35 @@ async fn work(
             now = sweep.tick() => {
                 listeners.tick(now);
                 proxy.sweep(now);
-                if now >= next_release && listeners.take_newly_parked() > 0 {
-                    sockopt::release_free_memory();
-                    next_release = now + RELEASE_INTERVAL;
-                }
+                memory.tick(listeners.take_newly_parked(), now);
                 sweep_pools(&proxy.refresh(), worker, now);
             }
             () = listeners.emptied() => {}
         }
         if draining && listeners.is_empty() {
             return;
+        }
+    }
+}
+
+/// Gives the memory of engines back that parked clients have left.
+struct Memory {
+    next: Instant,
+    rounds: u32,
+}
+
+impl Memory {
+    /// The allocator gives back only what has been free for a moment, so one round is not enough.
+    const ROUNDS: u32 = 3;
+
+    fn tick(&mut self, newly_parked: usize, now: Instant) {
+        if newly_parked > 0 {
+            self.rounds = Self::ROUNDS;
+        }
+        if self.rounds > 0 && now >= self.next {
+            self.rounds -= 1;
+            self.next = now + RELEASE_INTERVAL;
+            sockopt::release_free_memory();
         }
     }
 }
