@@ -593,3 +593,6 @@ impl<C: Connection> Drop for Pool<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

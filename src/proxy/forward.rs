@@ -11,7 +11,7 @@ use crate::{
     downstream::Client,
     http1::RequestHead,
     snapshot::ForwardTo,
-    upstream::{Endpoint, Expectation, RequestFraming, take_write},
+    upstream::{Endpoint, Expectation, Fits, RequestFraming, take_write},
 };
 
 /// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
@@ -278,6 +278,15 @@ pub(super) fn framing(body: &impl hyper::body::Body) -> RequestFraming {
     body.size_hint()
         .exact()
         .map_or(RequestFraming::Chunked, RequestFraming::Length)
+}
+
+/// Whether the head names the endpoint that it is for.
+pub(super) fn fits<B>(to: &ForwardTo, request: &Request<B>) -> Fits {
+    match &to.host_header {
+        HostHeader::Fixed(_) => Fits::Any,
+        HostHeader::Keep if !Target::of_checked(request).authority.is_empty() => Fits::Any,
+        HostHeader::Keep | HostHeader::Endpoint => Fits::One,
+    }
 }
 
 /// The target with the first `cut` bytes of its path replaced.

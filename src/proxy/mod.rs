@@ -144,6 +144,7 @@ impl Proxy {
         let framing = request.body().as_ref().map_or(RequestFraming::None, forward::framing);
         let outgoing = Outgoing {
             method: request.method().clone(),
+            fits: forward::fits(to, request),
             framing,
             body: request.body_mut().take(),
             expectation,

@@ -21,5 +21,5 @@ pub use connection::Connection;
 pub use connector::{ConnectError, Connector};
 pub use endpoint::{Endpoint, EndpointCounts, InFlight};
 pub use exchange::ExchangeError;
-pub use send::{Answer, Failed, Local, Outgoing, SendError, Timing, send};
+pub use send::{Answer, Failed, Fits, Local, Outgoing, SendError, Timing, send};
 pub use upload::{Expectation, RequestFraming};

@@ -5,7 +5,8 @@
 //!   sent.
 //! * A request that met a kept connection just as the endpoint closed it (no byte of an answer came) goes once more to
 //!   the same endpoint, on a *fresh* connection, if it is idempotent and what was sent of it can be repeated
-//!   (RFC 9110 9.2.2), or if the kernel took no byte of it. That is never held against the endpoint.
+//!   (RFC 9110 9.2.2), or if the kernel took no byte of it. That is never held against the endpoint. If the endpoint
+//!   takes no connection any more, the request goes to another one.
 //! * Nothing else.
 
 use std::{
@@ -50,12 +51,21 @@ pub struct Outgoing<F> {
     /// Writes the head for an endpoint, framing fields included; also gives an empty map whose memory is used for the
     /// fields of the answer.
     pub encode: F,
+    pub fits: Fits,
     pub framing: RequestFraming,
     /// `None` is a request without one.
     pub body: Option<Incoming>,
     pub expectation: Expectation,
     /// Longest time without a byte of the client's body.
     pub client_stall: Duration,
+}
+
+/// Which endpoints the same head serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fits {
+    Any,
+    /// It names its endpoint in Host.
+    One,
 }
 
 /// The head of an answer, with the body on its way.
@@ -123,9 +133,9 @@ where
             wait: Duration::ZERO,
             connect: None,
         };
-        let (in_flight, pooled) = match attempt(cluster, local, &[]) {
+        let (mut in_flight, pooled) = match attempt(cluster, local, &[]) {
             Some((in_flight, Some(Checkout::Reused(pooled)))) => (in_flight, pooled),
-            first => match Box::pin(find_connection(cluster, local, first, &mut timing)).await {
+            first => match Box::pin(find_connection(cluster, local, first, Vec::new(), &mut timing)).await {
                 Ok(found) => found,
                 Err((error, endpoint)) => {
                     return Err(Failed {
@@ -137,11 +147,14 @@ where
             },
         };
         timing.reused = pooled.reused();
+        let fits = outgoing.fits;
         let sending = Sending::new(cluster, local, in_flight.endpoint(), outgoing);
         let request = Request {
             cluster,
             local,
-            endpoint: in_flight.endpoint(),
+            in_flight: &mut in_flight,
+            fits,
+            replaced: 0,
             sending,
         };
         match request.run(pooled, &mut timing).await {
@@ -177,14 +190,14 @@ fn attempt(cluster: &Cluster, local: Local<'_>, refused: &[SocketAddr]) -> Attem
     Some((in_flight, found))
 }
 
-/// Goes on from the `first` attempt until an endpoint has a connection.
+/// Goes on from the `first` attempt, at endpoints other than `refused`, until one has a connection.
 async fn find_connection(
     cluster: &Cluster,
     local: Local<'_>,
     first: Attempt,
+    mut refused: Vec<SocketAddr>,
     timing: &mut Timing,
 ) -> Result<(InFlight, Pooled<Connection>), (SendError, Option<Arc<Endpoint>>)> {
-    let mut refused = Vec::new();
     let unresolved = cluster.unresolved && cluster.endpoints.is_empty();
     let mut failure = (
         if unresolved {
@@ -266,7 +279,11 @@ async fn open(
 struct Request<'a> {
     cluster: &'a Cluster,
     local: Local<'a>,
-    endpoint: &'a Endpoint,
+    /// Changes when the request goes to another endpoint.
+    in_flight: &'a mut InFlight,
+    fits: Fits,
+    /// Stale connections that the request has met.
+    replaced: usize,
     sending: Box<Sending>,
 }
 
@@ -313,9 +330,19 @@ impl Request<'_> {
                 Err(ExchangeError::Closed) if reused == Reused::Yes => {
                     let permit = self.stale(pooled)?;
                     let reason = OpenReason::ReplacedStale;
-                    let opened = open(self.cluster, self.local, self.endpoint, permit, reason, timing);
-                    pooled = Box::pin(opened).await?;
-                    timing.reused = Reused::No;
+                    let opened = open(
+                        self.cluster,
+                        self.local,
+                        self.in_flight.endpoint(),
+                        permit,
+                        reason,
+                        timing,
+                    );
+                    pooled = match Box::pin(opened).await {
+                        Ok(pooled) => pooled,
+                        Err(error) => Box::pin(self.elsewhere(error, timing)).await?,
+                    };
+                    timing.reused = pooled.reused();
                 }
                 Err(error) => {
                     pooled.close(close_reason(&error));
@@ -325,11 +352,28 @@ impl Request<'_> {
         }
     }
 
+    /// A connection to another endpoint, for a request that may be sent again and whose endpoint has just gone.
+    async fn elsewhere(&mut self, gone: SendError, timing: &mut Timing) -> Result<Pooled<Connection>, SendError> {
+        if self.fits == Fits::One {
+            return Err(gone);
+        }
+        let refused = vec![self.in_flight.endpoint().address];
+        let next = attempt(self.cluster, self.local, &refused);
+        match find_connection(self.cluster, self.local, next, refused, timing).await {
+            Ok((in_flight, pooled)) => {
+                *self.in_flight = in_flight;
+                Ok(pooled)
+            }
+            Err(_) => Err(gone),
+        }
+    }
+
     /// The right to open another connection in the place of a stale one, if the request may be sent again.
     fn stale(&mut self, pooled: Pooled<Connection>) -> Result<Permit<Connection>, SendError> {
-        let (counts, upload) = (&self.endpoint.counts, &mut self.sending.upload);
+        self.replaced += 1;
+        let (counts, upload) = (&self.in_flight.endpoint().counts, &mut self.sending.upload);
         let allowed = self.sending.method.is_idempotent() || upload.is_untouched();
-        if allowed && upload.rewind() {
+        if allowed && self.replaced <= self.cluster.endpoints.len() && upload.rewind() {
             counts.stale_replaced.fetch_add(1, Relaxed);
             return Ok(pooled.replace(CloseReason::Stale));
         }

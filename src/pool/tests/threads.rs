@@ -1,0 +1,137 @@
+//! What must hold when workers meet.
+
+use std::thread;
+
+use super::*;
+
+/// Long beyond every wait here: only a lost wake-up reaches it.
+const NEVER: Duration = Duration::from_secs(20);
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().expect("a runtime").block_on(future)
+}
+
+/// Checks out and ends `rounds` connections in all ways; some die while they are idle.
+async fn use_in_all_ways(pool: &Arc<Pool<Puppet>>, worker: usize, rounds: u64, alive: &Arc<Alive>) {
+    let mut random = fastrand::Rng::with_seed(worker as u64);
+    for _ in 0..rounds {
+        let now = Instant::now();
+        let found = pool.checkout(worker, now, tokio::time::sleep(NEVER)).await;
+        let pooled = match found.expect("no wake-up is lost") {
+            Checkout::Reused(pooled) => pooled,
+            Checkout::Open(permit, reason) => {
+                pool.opened(Puppet::counted(0, alive), permit, reason, now, Duration::ZERO)
+            }
+        };
+        let strings = Arc::clone(&pooled.strings);
+        match random.u8(..10) {
+            0 => drop(pooled),
+            1 => pooled.close(CloseReason::EndpointAsked),
+            2 => {
+                let permit = pooled.replace(CloseReason::Stale);
+                let second = Puppet::counted(0, alive);
+                let second = pool.opened(second, permit, OpenReason::ReplacedStale, now, Duration::ZERO);
+                second.check_in(worker, now);
+            }
+            3 => {
+                pooled.check_in(worker, now);
+                strings.set(Liveness::Closed);
+            }
+            4 => {
+                pool.sweep(worker, now);
+                pooled.check_in(worker, now);
+            }
+            _ => pooled.check_in(worker, now),
+        }
+    }
+}
+
+#[test]
+fn never_more_connections_than_max_and_all_permits_come_back() {
+    const WORKERS: usize = 8;
+    let mut policy = limits(2, 3);
+    policy.wait.queue = WORKERS;
+    let (pool, alive) = (Pool::new(&policy, WORKERS), Arc::new(Alive::default()));
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (pool, alive) = (&pool, &alive);
+            scope.spawn(move || block_on(use_in_all_ways(pool, worker, 2000, alive)));
+        }
+    });
+    assert_eq!(alive.peak.load(SeqCst), 3);
+    let status = pool.status();
+    assert!(status.idle <= 2 && status.waiting == 0, "{status:?}");
+    assert_eq!(status.connections, status.idle);
+    assert_eq!(alive.now.load(SeqCst), status.connections as isize);
+    assert_eq!((status.wait_timeouts, status.queue_full), (0, 0));
+    let opened: u64 = status.opened.iter().map(|(_, count)| count).sum();
+    let closed: u64 = status.closed.iter().map(|(_, count)| count).sum();
+    assert_eq!(opened - closed, status.connections as u64);
+    pool.close(CloseReason::Drain);
+    assert_eq!((pool.status().connections, alive.now.load(SeqCst)), (0, 0));
+}
+
+#[test]
+fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins_or_leaves() {
+    const USERS: usize = 2;
+    let policy = config::Pool {
+        max_requests: 0,
+        ..limits(1, 1)
+    };
+    let pool = Pool::new(&policy, USERS + 1);
+    let users_left = AtomicUsize::new(USERS);
+    thread::scope(|scope| {
+        for worker in 0..USERS {
+            let (pool, users_left) = (&pool, &users_left);
+            scope.spawn(move || {
+                block_on(async {
+                    for _ in 0..20_000 {
+                        let now = Instant::now();
+                        let pooled = match pool.checkout(worker, now, tokio::time::sleep(NEVER)).await {
+                            Ok(Checkout::Reused(pooled)) => pooled,
+                            Ok(Checkout::Open(permit, reason)) => {
+                                pool.opened(Puppet::new(0), permit, reason, now, Duration::ZERO)
+                            }
+                            Err(error) => {
+                                users_left.store(0, SeqCst);
+                                panic!("a wake-up was lost: {error}");
+                            }
+                        };
+                        pooled.check_in(worker, now);
+                    }
+                });
+                users_left.fetch_sub(1, SeqCst);
+            });
+        }
+        // Joins the queue and leaves it, as fast as it can.
+        scope.spawn(|| {
+            block_on(async {
+                while users_left.load(SeqCst) > 0 {
+                    let now = Instant::now();
+                    if let Ok(Checkout::Reused(pooled)) = pool.checkout(USERS, now, async {}).await {
+                        pooled.check_in(USERS, now);
+                    }
+                }
+            });
+        });
+    });
+    let status = pool.status();
+    assert_eq!((status.waiting, status.connections), (0, status.idle));
+}
+
+#[test]
+fn nothing_is_kept_that_comes_back_while_the_pool_is_closed() {
+    for _ in 0..500 {
+        let (pool, now) = (Pool::new(&policy(), 2), Instant::now());
+        let connections = open_all(&pool, [1, 2, 3, 4, 5, 6], now);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.close(CloseReason::EndpointRemoved));
+            for pooled in connections {
+                pooled.check_in(0, now);
+            }
+        });
+        assert_eq!((pool.status().idle, pool.status().connections), (0, 0));
+        assert_eq!(closed(&pool), [(CloseReason::EndpointRemoved, 6)]);
+    }
+}
