@@ -45,10 +45,9 @@ impl Puppet {
     fn counted(id: u32, alive: &Arc<Alive>) -> Self {
         let now = alive.now.fetch_add(1, SeqCst) + 1;
         alive.peak.fetch_max(now, SeqCst);
-        Self {
-            alive: Some(Arc::clone(alive)),
-            ..Self::new(id)
-        }
+        let mut puppet = Self::new(id);
+        puppet.alive = Some(Arc::clone(alive));
+        puppet
     }
 }
 

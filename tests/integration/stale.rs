@@ -1,5 +1,11 @@
 //! A kept connection that the endpoint closes just as a request is sent on it.
 
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    thread,
+};
+
 use crate::support::{Endpoint, Proxy, sockets};
 
 /// Answers the first request of each connection, and closes instead of answering any later one.
@@ -104,4 +110,33 @@ fn a_reset_of_idle_connections_hurts_nobody() {
         endpoint.wait_closed(number);
     }
     assert_eq!(sockets::count(sockets::CLOSE_WAIT, endpoint.address()), 0);
+}
+
+/// Answers one request, and is gone for good as the next one comes on the same connection.
+fn gone_with_the_second_request() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the proxy connects");
+        let mut request = [0; 4096];
+        assert_ne!(stream.read(&mut request).expect("a request"), 0);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+        stream.write_all(answer).expect("the proxy reads");
+        let _ = stream.read(&mut request);
+        drop(listener);
+    });
+    address
+}
+
+#[test]
+fn a_repeatable_request_whose_endpoint_has_gone_is_sent_elsewhere() {
+    let other = Endpoint::answering("x");
+    let proxy = Proxy::to(&[gone_with_the_second_request(), other.address()])
+        .workers(1)
+        .with("balance = \"round-robin\"")
+        .start();
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").status, 200);
+    }
+    assert!(proxy.metric("forebay_upstream_stale_total", &["outcome=\"replaced\""]) >= 1.0);
 }
