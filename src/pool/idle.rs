@@ -92,29 +92,23 @@ impl<C: Connection> IdleSet<C> {
 }
 
 /// Why a connection may not carry a further request; `None`: it may.
-fn unfit<C: Connection>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+pub(super) fn unfit<C: Connection>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
     match idle.connection.liveness() {
         Liveness::Silent => {}
         Liveness::Closed => return Some(CloseReason::ClosedByEndpoint),
         Liveness::Reset => return Some(CloseReason::ResetByEndpoint),
         Liveness::Readable => return Some(CloseReason::UnexpectedBytes),
     }
-    if now.saturating_duration_since(idle.idle_since) >= policy.idle_timeout {
-        return Some(CloseReason::IdleTimeout);
-    }
-    worn_out(idle.retires, idle.requests, policy, now)
+    too_old(idle, policy, now)
 }
 
-/// Why a connection has done its work, by age and use alone.
-pub(super) fn worn_out(
-    retires: Option<Instant>,
-    requests: u64,
-    policy: &config::Pool,
-    now: Instant,
-) -> Option<CloseReason> {
-    if retires.is_some_and(|at| now >= at) {
+/// Why a connection has done its work, by age and use alone: all that a worker can tell of a sibling's.
+pub(super) fn too_old<C>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+    if now.saturating_duration_since(idle.idle_since) >= policy.idle_timeout {
+        Some(CloseReason::IdleTimeout)
+    } else if idle.retires.is_some_and(|at| now >= at) {
         Some(CloseReason::MaxLifetime)
-    } else if policy.max_requests > 0 && requests >= policy.max_requests {
+    } else if policy.max_requests > 0 && idle.requests >= policy.max_requests {
         Some(CloseReason::MaxRequests)
     } else {
         None

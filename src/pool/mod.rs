@@ -23,8 +23,8 @@ use std::{
     future::Future,
     mem,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
 };
 
@@ -73,7 +73,7 @@ pub struct Pool<C: Connection> {
     idle: AtomicUsize,
     max_idle: AtomicUsize,
     /// Once set, what comes back is closed for this reason.
-    closed: AtomicBool,
+    closed: OnceLock<CloseReason>,
     counts: Counts,
 }
 
@@ -162,7 +162,7 @@ impl<C: Connection> Pool<C> {
             limit: Limit::new(policy.max_connections),
             idle: AtomicUsize::new(0),
             max_idle: AtomicUsize::new(policy.max_idle),
-            closed: AtomicBool::new(false),
+            closed: OnceLock::new(),
             counts: Counts {
                 opened: Default::default(),
                 closed: Default::default(),
@@ -205,18 +205,14 @@ impl<C: Connection> Pool<C> {
             return Some(Checkout::Open(self.limit.try_acquire()?, OpenReason::PoolingOff));
         }
         let mut evicted = Evicted::new();
-        let idle = self
-            .take_own(worker, now, &mut evicted)
-            .or_else(|| self.steal(worker, now, &mut evicted));
-        let reason = if evicted.is_empty() {
-            OpenReason::NoneIdle
-        } else {
-            OpenReason::AllExpired
+        let found = match self.take_own(worker, now, &mut evicted) {
+            Some(idle) => Ok(idle),
+            None => self.steal(worker, now, &mut evicted),
         };
         self.close_evicted(evicted);
-        match idle {
-            Some(idle) => Some(Checkout::Reused(self.pooled(idle, Reused::Yes))),
-            None => Some(Checkout::Open(self.limit.try_acquire()?, reason)),
+        match found {
+            Ok(idle) => Some(Checkout::Reused(self.pooled(idle, Reused::Yes))),
+            Err(reason) => Some(Checkout::Open(self.limit.try_acquire()?, reason)),
         }
     }
 
@@ -259,8 +255,9 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Closes everything idle, and everything that comes back from now on.
+    /// The first reason stays.
     pub fn close(&self, reason: CloseReason) {
-        self.closed.store(true, SeqCst);
+        let _ = self.closed.set(reason);
         for shard in &self.shards {
             let idle = shard.lock().idle.clear();
             self.idle.fetch_sub(idle.len(), Relaxed);
@@ -303,10 +300,15 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Takes an idle connection from a sibling: two system calls to move it and one to look at it, which is less than a
-    /// new connection costs, and keeps their number at what one worker would need.
-    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
+    /// new connection costs, and keeps their number at what one worker would need. Else says why one must be opened.
+    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Result<Box<Idle<C>>, OpenReason> {
+        let mut open_reason = match evicted.len() {
+            0 => OpenReason::NoneIdle,
+            _ => OpenReason::AllExpired,
+        };
         for step in 1..self.shards.len() {
-            while self.idle.load(Relaxed) > 0 {
+            // In one order with `join`: a waiter that sees nothing here is seen by whoever checks in.
+            while self.idle.load(SeqCst) > 0 {
                 let sibling = &self.shards[(worker + step) % self.shards.len()];
                 let (stolen, policy) = {
                     let mut state = sibling.lock();
@@ -314,24 +316,25 @@ impl<C: Connection> Pool<C> {
                 };
                 let Some(idle) = stolen else { break };
                 self.idle.fetch_sub(1, Relaxed);
-                if let Some(reason) = idle::worn_out(idle.retires, idle.requests, &policy, now) {
+                if let Some(reason) = idle::too_old(&idle, &policy, now) {
                     evicted.push((idle, reason));
-                } else if let Some(idle) = self.adopt(idle) {
+                } else if let Ok(idle) = self.adopt(idle) {
                     self.counts.stolen.fetch_add(1, Relaxed);
                     self.shards[worker].lock().reused += 1;
-                    return Some(idle);
+                    return Ok(idle);
                 }
+                open_reason = OpenReason::AllExpired;
             }
         }
-        None
+        Err(open_reason)
     }
 
-    /// Brings a connection of another worker over to this one.
+    /// Brings a connection of another worker over to this one; what is left of one that cannot be used is its permit.
     #[allow(
         clippy::boxed_local,
         reason = "it comes in its box and is most often handed on in it"
     )]
-    fn adopt(&self, idle: Box<Idle<C>>) -> Option<Box<Idle<C>>> {
+    fn adopt(&self, idle: Box<Idle<C>>) -> Result<Box<Idle<C>>, Permit<C>> {
         let Idle {
             connection,
             permit,
@@ -341,7 +344,7 @@ impl<C: Connection> Pool<C> {
             requests,
         } = *idle;
         match connection.adopt() {
-            Ok(connection) => Some(Box::new(Idle {
+            Ok(connection) => Ok(Box::new(Idle {
                 connection,
                 permit,
                 opened,
@@ -351,7 +354,7 @@ impl<C: Connection> Pool<C> {
             })),
             Err(reason) => {
                 self.counts.closed[reason as usize].fetch_add(1, Relaxed);
-                None
+                Err(permit)
             }
         }
     }
@@ -376,7 +379,7 @@ impl<C: Connection> Pool<C> {
         tokio::select! {
             biased;
             granted = &mut waiting.waiter.granted => match granted {
-                Ok(grant) => self.take_up(worker, grant),
+                Ok(grant) => Ok(self.take_up(worker, grant)),
                 Err(_) => Err(CheckoutError::TimedOut),
             },
             () = deadline => {
@@ -386,19 +389,15 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn take_up(self: &Arc<Self>, worker: usize, grant: Grant<C>) -> Result<Checkout<C>, CheckoutError> {
+    fn take_up(self: &Arc<Self>, worker: usize, grant: Grant<C>) -> Checkout<C> {
         match grant {
-            Grant::Permit(permit) => Ok(Checkout::Open(permit, OpenReason::NoneIdle)),
+            Grant::Permit(permit) => Checkout::Open(permit, OpenReason::NoneIdle),
             Grant::Connection(idle) => match self.adopt(idle) {
-                Some(idle) => {
+                Ok(idle) => {
                     self.shards[worker].lock().reused += 1;
-                    Ok(Checkout::Reused(self.pooled(idle, Reused::Yes)))
+                    Checkout::Reused(self.pooled(idle, Reused::Yes))
                 }
-                // Its permit went to the next in the queue, if there is one; else it can be had again.
-                None => match self.limit.try_acquire() {
-                    Some(permit) => Ok(Checkout::Open(permit, OpenReason::AllExpired)),
-                    None => Err(CheckoutError::TimedOut),
-                },
+                Err(permit) => Checkout::Open(permit, OpenReason::AllExpired),
             },
         }
     }
@@ -407,55 +406,48 @@ impl<C: Connection> Pool<C> {
         idle.requests += 1;
         idle.idle_since = now;
         let shard = &self.shards[worker];
-        let mut state = shard.lock();
-        if let Some(reason) = self.unwelcome(&idle, &state.policy, now) {
-            drop(state);
-            return self.end(idle, reason);
-        }
-        if self.limit.waiting() > 0 {
-            drop(state);
-            match self.limit.hand_over(idle) {
-                Some(back) => idle = back,
-                None => return,
+        loop {
+            let mut state = shard.lock();
+            if let Some(reason) = self.unwelcome(&idle, &state.policy, now) {
+                drop(state);
+                return self.end(idle, reason);
             }
-            state = shard.lock();
-        }
-        // Counted first, so that two workers cannot both take the last place.
-        if self.idle.fetch_add(1, SeqCst) >= state.policy.max_idle {
-            self.idle.fetch_sub(1, SeqCst);
+            if self.limit.waiting() > 0 {
+                drop(state);
+                match self.limit.hand_over(idle) {
+                    Some(back) => idle = back,
+                    None => return,
+                }
+                state = shard.lock();
+            }
+            // Counted first, so that two workers cannot both take the last place.
+            if self.idle.fetch_add(1, SeqCst) >= state.policy.max_idle {
+                self.idle.fetch_sub(1, SeqCst);
+                drop(state);
+                return self.end(idle, CloseReason::Surplus);
+            }
+            state.idle.push(idle);
             drop(state);
-            return self.end(idle, CloseReason::Surplus);
-        }
-        state.idle.push(idle);
-        drop(state);
-        if self.limit.waiting() > 0 || self.closed.load(SeqCst) {
-            self.rescue(shard);
+            if self.limit.waiting() == 0 && self.closed.get().is_none() {
+                return;
+            }
+            // A waiter joined, or the pool was closed, while the connection was being put back. It comes back once more,
+            // since the same may happen again meanwhile.
+            let Some(newest) = shard.lock().idle.steal() else {
+                return;
+            };
+            self.idle.fetch_sub(1, Relaxed);
+            idle = newest;
         }
     }
 
     /// Why a connection that comes back is not kept.
     fn unwelcome(&self, idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
-        if self.closed.load(SeqCst) {
-            return Some(CloseReason::EndpointRemoved);
+        if let Some(reason) = self.closed.get() {
+            return Some(*reason);
         }
-        match idle.connection.liveness() {
-            Liveness::Silent => idle::worn_out(idle.retires, idle.requests, policy, now),
-            Liveness::Closed => Some(CloseReason::ClosedByEndpoint),
-            Liveness::Reset => Some(CloseReason::ResetByEndpoint),
-            Liveness::Readable => Some(CloseReason::UnexpectedBytes),
-        }
-    }
-
-    /// A waiter joined, or the pool was closed, while a connection was being put back.
-    fn rescue(&self, shard: &Shard<C>) {
-        let Some(idle) = shard.lock().idle.steal() else { return };
-        self.idle.fetch_sub(1, Relaxed);
-        if self.closed.load(SeqCst) {
-            self.end(idle, CloseReason::EndpointRemoved);
-        } else if let Some(idle) = self.limit.hand_over(idle) {
-            self.idle.fetch_add(1, Relaxed);
-            shard.lock().idle.push(idle);
-        }
+        // Without pooling, no waiter gets a used connection either.
+        idle::unfit(idle, policy, now).or((policy.max_idle == 0).then_some(CloseReason::Surplus))
     }
 
     fn pooled(self: &Arc<Self>, idle: Box<Idle<C>>, reused: Reused) -> Pooled<C> {

@@ -83,7 +83,6 @@ impl Head<'_> {
     }
 
     fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, endpoint: &Endpoint) {
-        let headers = self.request.headers();
         let replaced;
         let path = match &self.to.replace_prefix {
             Some((cut, with)) if target.whole != "*" => {
@@ -104,10 +103,6 @@ impl Head<'_> {
             RequestFraming::None => {}
             RequestFraming::Length(length) => head.length(length),
             RequestFraming::Chunked => head.chunked(),
-        }
-        // A method that usually has a body says that it has none (RFC 9110 8.6).
-        if self.framing == RequestFraming::None && headers.contains_key(header::CONTENT_LENGTH) {
-            head.length(0);
         }
         if self.to.cluster.pool.max_idle == 0 {
             head.raw_field("connection", b"close");
@@ -139,6 +134,10 @@ impl Head<'_> {
                 || nominates && nominated(headers).any(|option| name.as_str().eq_ignore_ascii_case(option))
                 || edited && self.is_edited(name)
             {
+                // A method that usually has a body says that it has none (RFC 9110 8.6).
+                if *name == header::CONTENT_LENGTH && self.framing == RequestFraming::None {
+                    head.length(0);
+                }
                 continue;
             }
             if *name == header::COOKIE && self.request.version() == http::Version::HTTP_2 {
@@ -281,10 +280,10 @@ pub(super) fn framing(body: &impl hyper::body::Body) -> RequestFraming {
 }
 
 /// Whether the head names the endpoint that it is for.
-pub(super) fn fits<B>(to: &ForwardTo, request: &Request<B>) -> Fits {
+pub(super) fn fits(to: &ForwardTo, target: &Target<'_>) -> Fits {
     match &to.host_header {
         HostHeader::Fixed(_) => Fits::Any,
-        HostHeader::Keep if !Target::of_checked(request).authority.is_empty() => Fits::Any,
+        HostHeader::Keep if !target.authority.is_empty() => Fits::Any,
         HostHeader::Keep | HostHeader::Endpoint => Fits::One,
     }
 }

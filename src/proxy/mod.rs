@@ -39,7 +39,7 @@ use crate::{
     http1, routing,
     snapshot::{Action, ForwardTo, Snapshot},
     telemetry::access_log::Record,
-    upstream::{self, Expectation, Failed, Local, Outgoing, RequestFraming},
+    upstream::{self, Expectation, Failed, Fits, Local, Outgoing, RequestFraming},
     worker::Timers,
 };
 
@@ -119,7 +119,10 @@ impl Proxy {
         };
         account.route(route.index);
         let mut response = match &route.action {
-            Action::Forward(to) => self.forward(view, account, client, to, request).await,
+            Action::Forward(to) => {
+                let fits = forward::fits(to, &target);
+                self.forward(view, account, client, to, fits, request).await
+            }
             Action::Redirect(redirect) => answer::redirect(redirect, &target),
             Action::Respond(respond) => answer::respond(respond),
         };
@@ -133,6 +136,7 @@ impl Proxy {
         account: &mut Account,
         client: &Client,
         to: &ForwardTo,
+        fits: Fits,
         request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
         account.cluster(to.cluster_index);
@@ -144,7 +148,7 @@ impl Proxy {
         let framing = request.body().as_ref().map_or(RequestFraming::None, forward::framing);
         let outgoing = Outgoing {
             method: request.method().clone(),
-            fits: forward::fits(to, request),
+            fits,
             framing,
             body: request.body_mut().take(),
             expectation,

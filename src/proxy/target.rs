@@ -20,7 +20,7 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The same of a request that has passed [`Target::of`], without looking at it again.
+    /// The same of a request that has passed [`Target::of`], without looking at it again; `host` is left with its port.
     pub(super) fn of_checked<B>(request: &'a Request<B>) -> Self {
         let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let path = if whole == "*" { "/" } else { request.uri().path() };
@@ -29,7 +29,14 @@ impl<'a> Target<'a> {
         } else {
             whole.get(path.len()..).unwrap_or("")
         };
-        let authority = authority(request).unwrap_or("");
+        let authority = match request.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => request
+                .headers()
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or(""),
+        };
         Self {
             authority,
             host: authority,
