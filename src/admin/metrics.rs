@@ -140,7 +140,9 @@ fn requests(page: &mut Page, snapshot: &Snapshot, index: usize, cluster: &Cluste
 }
 
 fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
-    let labels = [("cluster", cluster.name.as_str()), ("endpoint", endpoint.name.as_str())];
+    // By its address: a name may have several.
+    let address = endpoint.address.to_string();
+    let labels = [("cluster", cluster.name.as_str()), ("endpoint", address.as_str())];
     let report = endpoint.health.report();
     let healthy = f64::from(u8::from(report.healthy));
     page.gauge(
@@ -188,7 +190,8 @@ fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
 }
 
 fn pool(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
-    let labels = [("cluster", cluster.name.as_str()), ("endpoint", endpoint.name.as_str())];
+    let address = endpoint.address.to_string();
+    let labels = [("cluster", cluster.name.as_str()), ("endpoint", address.as_str())];
     let status = endpoint.pool.status();
     let active = status.connections.saturating_sub(status.idle);
     for (state, count) in [("idle", status.idle), ("active", active)] {
@@ -254,13 +257,14 @@ fn pool(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
 }
 
 fn ports(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
+    let endpoint_address = endpoint.address.to_string();
     for source in endpoint.connector.source_status() {
         let address = source
             .address
             .map_or_else(|| "any".to_owned(), |address| address.to_string());
         let labels = [
             ("cluster", cluster.name.as_str()),
-            ("endpoint", endpoint.name.as_str()),
+            ("endpoint", endpoint_address.as_str()),
             ("source", address.as_str()),
         ];
         let help = "Source ports that hold a connection to the endpoint.";

@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 
 /// Long beyond every wait here: only a lost wake-up reaches it.
-const NEVER: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(10);
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -59,7 +59,8 @@ fn never_more_connections_than_max_and_all_permits_come_back() {
             scope.spawn(move || block_on(use_in_all_ways(pool, worker, 2000, alive)));
         }
     });
-    assert_eq!(alive.peak.load(SeqCst), 3);
+    // How many threads meet is the scheduler's choice; that they are never more is ours.
+    assert!((1..=3).contains(&alive.peak.load(SeqCst)));
     let status = pool.status();
     assert!(status.idle <= 2 && status.waiting == 0, "{status:?}");
     assert_eq!(status.connections, status.idle);
@@ -72,62 +73,81 @@ fn never_more_connections_than_max_and_all_permits_come_back() {
     assert_eq!((pool.status().connections, alive.now.load(SeqCst)), (0, 0));
 }
 
+/// Two threads leave it at the same time; a futex would wake one of them too late to meet the other.
+#[derive(Default)]
+struct Gate(AtomicUsize);
+
+impl Gate {
+    fn pass(&self, round: usize) {
+        self.0.fetch_add(1, SeqCst);
+        while self.0.load(SeqCst) < 2 * round {
+            thread::yield_now();
+        }
+    }
+}
+
+fn dawdle(random: &mut fastrand::Rng) {
+    for _ in 0..random.u8(..100) {
+        std::hint::spin_loop();
+    }
+}
+
 #[test]
-fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins_or_leaves() {
-    const USERS: usize = 2;
+fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
+    const ROUNDS: usize = 20_000;
     let policy = config::Pool {
         max_requests: 0,
         ..limits(1, 1)
     };
-    let pool = Pool::new(&policy, USERS + 1);
-    let users_left = AtomicUsize::new(USERS);
+    let (pool, now) = (Pool::new(&policy, 2), Instant::now());
+    let (begin, end) = (Gate::default(), Gate::default());
+    // What the waiter got, for the other to check in again.
+    let handed = Mutex::new(Some(open(&pool, 0, 1, now)));
     thread::scope(|scope| {
-        for worker in 0..USERS {
-            let (pool, users_left) = (&pool, &users_left);
-            scope.spawn(move || {
-                block_on(async {
-                    for _ in 0..20_000 {
-                        let now = Instant::now();
-                        let pooled = match pool.checkout(worker, now, tokio::time::sleep(NEVER)).await {
-                            Ok(Checkout::Reused(pooled)) => pooled,
-                            Ok(Checkout::Open(permit, reason)) => {
-                                pool.opened(Puppet::new(0), permit, reason, now, Duration::ZERO)
-                            }
-                            Err(error) => {
-                                users_left.store(0, SeqCst);
-                                panic!("a wake-up was lost: {error}");
-                            }
-                        };
-                        pooled.check_in(worker, now);
-                    }
-                });
-                users_left.fetch_sub(1, SeqCst);
-            });
-        }
-        // Joins the queue and leaves it, as fast as it can.
         scope.spawn(|| {
-            block_on(async {
-                while users_left.load(SeqCst) > 0 {
-                    let now = Instant::now();
-                    if let Ok(Checkout::Reused(pooled)) = pool.checkout(USERS, now, async {}).await {
-                        pooled.check_in(USERS, now);
-                    }
-                }
-            });
+            let mut random = fastrand::Rng::with_seed(1);
+            for round in 1..=ROUNDS {
+                let pooled = handed.lock().expect("unpoisoned").take();
+                let Some(pooled) = pooled else { return };
+                begin.pass(round);
+                dawdle(&mut random);
+                pooled.check_in(0, now);
+                end.pass(round);
+            }
+        });
+        block_on(async {
+            let mut random = fastrand::Rng::with_seed(2);
+            for round in 1..=ROUNDS {
+                begin.pass(round);
+                dawdle(&mut random);
+                let found = pool.checkout(1, now, tokio::time::sleep(NEVER)).await;
+                let Ok(Checkout::Reused(pooled)) = found else {
+                    end.pass(round);
+                    panic!("a wake-up was lost in round {round}: {found:?}");
+                };
+                *handed.lock().expect("unpoisoned") = Some(pooled);
+                end.pass(round);
+            }
         });
     });
     let status = pool.status();
-    assert_eq!((status.waiting, status.connections), (0, status.idle));
+    assert_eq!((status.connections, status.reused), (1, ROUNDS as u64), "{status:?}");
 }
 
 #[test]
 fn nothing_is_kept_that_comes_back_while_the_pool_is_closed() {
+    let mut random = fastrand::Rng::with_seed(3);
     for _ in 0..500 {
         let (pool, now) = (Pool::new(&policy(), 2), Instant::now());
-        let connections = open_all(&pool, [1, 2, 3, 4, 5, 6], now);
+        let (connections, gate) = (open_all(&pool, [1, 2, 3, 4, 5, 6], now), Gate::default());
         thread::scope(|scope| {
-            scope.spawn(|| pool.close(CloseReason::EndpointRemoved));
+            scope.spawn(|| {
+                gate.pass(1);
+                pool.close(CloseReason::EndpointRemoved);
+            });
+            gate.pass(1);
             for pooled in connections {
+                dawdle(&mut random);
                 pooled.check_in(0, now);
             }
         });
