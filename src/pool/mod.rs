@@ -17,6 +17,7 @@
 
 mod idle;
 mod limit;
+mod pooled;
 mod reason;
 
 use std::{
@@ -33,6 +34,7 @@ use limit::{Grant, Limit};
 use tokio::time::Instant;
 
 pub use limit::Permit;
+pub use pooled::{Pooled, Reused};
 pub use reason::{CloseReason, OpenReason};
 
 use crate::config;
@@ -130,22 +132,6 @@ pub enum CheckoutError {
     QueueFull,
     #[error("all connections are in use and none became free in time")]
     TimedOut,
-}
-
-/// A connection checked out for one request.
-#[derive(Debug)]
-pub struct Pooled<C: Connection> {
-    /// Invariant: `Some` until `check_in`, `close` or the drop takes it.
-    slot: Option<Box<Idle<C>>>,
-    pool: Arc<Pool<C>>,
-    reused: Reused,
-}
-
-/// Whether a connection has carried a request before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reused {
-    Yes,
-    No,
 }
 
 impl<C: Connection> Pool<C> {
@@ -476,82 +462,6 @@ impl<C: Connection> Pool<C> {
 impl<C> Shard<C> {
     fn lock(&self) -> std::sync::MutexGuard<'_, ShardState<C>> {
         self.0.lock().expect("no panic under this lock")
-    }
-}
-
-impl<C: Connection> Pooled<C> {
-    pub fn reused(&self) -> Reused {
-        self.reused
-    }
-
-    /// How long it had been idle before this request.
-    pub fn idle_for(&self, now: Instant) -> std::time::Duration {
-        self.slot
-            .as_ref()
-            .map_or_else(Default::default, |idle| now.saturating_duration_since(idle.idle_since))
-    }
-
-    /// How long ago it was opened.
-    pub fn age(&self, now: Instant) -> std::time::Duration {
-        self.slot
-            .as_ref()
-            .map_or_else(Default::default, |idle| now.saturating_duration_since(idle.opened))
-    }
-
-    /// Gives it back for the next request. Only for an exchange that ended exactly at its border on both sides.
-    pub fn check_in(mut self, worker: usize, now: Instant) {
-        if let Some(idle) = self.slot.take() {
-            self.pool.check_in(worker, idle, now);
-        }
-    }
-
-    /// Ends it.
-    pub fn close(mut self, reason: CloseReason) {
-        if let Some(idle) = self.slot.take() {
-            self.pool.end(idle, reason);
-        }
-    }
-
-    /// Ends it and keeps its permit, to open another in its place at once.
-    pub fn replace(mut self, reason: CloseReason) -> Permit<C> {
-        let idle = self
-            .slot
-            .take()
-            .expect("only an ending takes it, and that consumes self");
-        let Idle { connection, permit, .. } = *idle;
-        self.pool.counts.closed[reason as usize].fetch_add(1, Relaxed);
-        connection.close(reason);
-        permit
-    }
-}
-
-impl<C: Connection> std::ops::Deref for Pooled<C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        &self
-            .slot
-            .as_ref()
-            .expect("only an ending takes it, and that consumes self")
-            .connection
-    }
-}
-
-impl<C: Connection> std::ops::DerefMut for Pooled<C> {
-    fn deref_mut(&mut self) -> &mut C {
-        &mut self
-            .slot
-            .as_mut()
-            .expect("only an ending takes it, and that consumes self")
-            .connection
-    }
-}
-
-impl<C: Connection> Drop for Pooled<C> {
-    fn drop(&mut self) {
-        if let Some(idle) = self.slot.take() {
-            self.pool.end(idle, CloseReason::ClientGone);
-        }
     }
 }
 

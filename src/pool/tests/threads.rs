@@ -110,7 +110,15 @@ fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
                 let pooled = handed.lock().expect("unpoisoned").take();
                 let Some(pooled) = pooled else { return };
                 begin.pass(round);
-                dawdle(&mut random);
+                match round % 2 {
+                    0 => dawdle(&mut random),
+                    // Just after the waiter has joined, however the threads are scheduled.
+                    _ => {
+                        while pool.limit.waiting() == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                }
                 pooled.check_in(0, now);
                 end.pass(round);
             }
