@@ -25,6 +25,9 @@ const PARK_AFTER: Duration = Duration::from_millis(300);
 /// How long an answer that has not begun is waited for on behalf of a client that has closed its side: most have closed
 /// both, and the endpoint works in vain.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(1);
+/// How long a drain waits for the first byte of a client that has only connected; its request may be on its way.
+const SILENT_WAIT: Duration = Duration::from_secs(1);
+
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct State {
@@ -314,6 +317,10 @@ impl State {
         if idle && self.wants_end() {
             return Poll::Ready(Due::Close);
         }
+        if self.wants_end() && !self.timer.has_fired() && matches!(self.phase.get(), Phase::ReadingHead { .. }) {
+            // The deadline may have come nearer.
+            self.set_phase(self.phase.get());
+        }
         std::task::ready!(self.timer.poll(context));
         let now = Instant::now();
         if self
@@ -327,7 +334,7 @@ impl State {
             Phase::InFlight if self.gone_at().is_some_and(|at| now >= at) => return Poll::Ready(Due::ClientGone),
             Phase::Idle { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
             Phase::Idle { since } if now >= since + PARK_AFTER => return Poll::Ready(Due::Park),
-            Phase::ReadingHead { since } if now >= since + self.listener.config.timeouts.header_read => {
+            Phase::ReadingHead { since } if now >= self.head_until(since) => {
                 return Poll::Ready(Due::HeaderTimeout);
             }
             Phase::Parked { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
@@ -347,7 +354,7 @@ impl State {
         let config = &self.listener.config;
         match phase {
             Phase::Idle { since } => self.timer.set(since + PARK_AFTER.min(config.keep_alive.idle_timeout)),
-            Phase::ReadingHead { since } => self.timer.set(since + config.timeouts.header_read),
+            Phase::ReadingHead { since } => self.timer.set(self.head_until(since)),
             Phase::Parked { since } => self.timer.set(self.parked_until(since)),
             Phase::InFlight => {
                 let stalled_at = self
@@ -368,6 +375,18 @@ impl State {
             return None;
         }
         self.client_ended.get().map(|since| since + HALF_CLOSED_WAIT)
+    }
+
+    /// When a head is too late. A client that has connected and is silent does not hold a drain up.
+    fn head_until(&self, since: Instant) -> Instant {
+        let header_read = self.listener.config.timeouts.header_read;
+        let silent = self.wants_end() && self.is_nothing_read();
+        since
+            + if silent {
+                header_read.min(SILENT_WAIT)
+            } else {
+                header_read
+            }
     }
 
     fn parked_until(&self, since: Instant) -> Instant {

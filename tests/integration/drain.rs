@@ -132,3 +132,14 @@ fn a_draining_proxy_says_that_it_is_not_ready() {
     assert_eq!(busy.response().text(), "x");
     assert_eq!(proxy.wait().code(), Some(0));
 }
+
+#[test]
+fn a_client_that_only_connected_does_not_hold_it_up() {
+    let endpoint = Endpoint::answering("x");
+    let mut proxy = Proxy::in_front_of(&endpoint).process("drain_timeout = \"60s\"").start();
+    let silent = proxy.connect();
+    proxy.wait_for_metric("forebay_downstream_connections", &[], |count| count >= 1.0);
+    assert!(proxy.terminate().success());
+    assert!(!proxy.log().iter().any(|line| line.contains("timeout has passed")));
+    drop(silent);
+}
