@@ -24,9 +24,10 @@ pub(super) fn render(state: &State) -> String {
         for endpoint in &cluster.endpoints {
             upstream(&mut page, cluster, endpoint);
             pool(&mut page, cluster, endpoint);
-            ports(&mut page, cluster, endpoint);
         }
     }
+    reuse(&mut page, &snapshot);
+    super::ports::render(&mut page, &snapshot);
     page.render()
 }
 
@@ -182,10 +183,10 @@ fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
         "Connections that failed to open.",
         &counts.connect_failures,
     );
-    for (outcome, count) in [("replaced", &counts.stale_replaced), ("failed", &counts.stale_failed)] {
-        let labels = [labels[0], labels[1], ("outcome", outcome)];
+    for (method, outcome, count) in counts.stale.all() {
+        let labels = [labels[0], labels[1], ("method", method), ("outcome", outcome.as_str())];
         let help = "Requests that met a kept connection as the endpoint closed it.";
-        page.counter("forebay_upstream_stale_total", help, &labels, count.load(Relaxed));
+        page.counter("forebay_upstream_stale_total", help, &labels, count);
     }
 }
 
@@ -236,40 +237,37 @@ fn pool(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
             count,
         );
     }
-    for (reason, count) in status.opened {
+    for (reason, count) in &status.opened {
         let labels = [labels[0], labels[1], ("reason", reason.as_str())];
         page.counter(
             "forebay_pool_opened_total",
             "Connections opened, by reason.",
             &labels,
-            count,
+            *count,
         );
     }
-    for (reason, count) in status.closed {
-        let labels = [labels[0], labels[1], ("reason", reason.as_str())];
-        page.counter(
-            "forebay_pool_closed_total",
-            "Connections closed, by reason.",
-            &labels,
-            count,
-        );
+    for (reason, first, count) in &status.closed {
+        let labels = [
+            labels[0],
+            labels[1],
+            ("reason", reason.as_str()),
+            ("first", first.as_str()),
+        ];
+        let help = "Connections closed, by reason and by who was first with a FIN or a reset.";
+        page.counter("forebay_pool_closed_total", help, &labels, *count);
+    }
+    let idle_timeout = status.idle_timeout.as_secs_f64();
+    let help = "How long a connection may be idle, as configured, stated by the endpoint or learned.";
+    page.gauge("forebay_pool_idle_timeout_seconds", help, &labels, idle_timeout);
+    if let Some(ratio) = status.reuse().ratio() {
+        let help = "Share of requests that a kept connection carried, since the start.";
+        page.gauge("forebay_pool_reuse_ratio", help, &labels, ratio);
     }
 }
 
-fn ports(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
-    let endpoint_address = endpoint.address.to_string();
-    for source in endpoint.connector.source_status() {
-        let address = source
-            .address
-            .map_or_else(|| "any".to_owned(), |address| address.to_string());
-        let labels = [
-            ("cluster", cluster.name.as_str()),
-            ("endpoint", endpoint_address.as_str()),
-            ("source", address.as_str()),
-        ];
-        let help = "Source ports that hold a connection to the endpoint.";
-        page.gauge("forebay_ports_in_use", help, &labels, source.in_use as f64);
-        let help = "Times that no source port was free.";
-        page.counter("forebay_ports_exhausted_total", help, &labels, source.exhausted);
+fn reuse(page: &mut Page, snapshot: &Snapshot) {
+    if let Some(ratio) = super::reuse(snapshot).ratio() {
+        let help = "Share of all requests that a kept connection carried, since the start.";
+        page.gauge("forebay_pool_reuse_ratio_total", help, &[], ratio);
     }
 }

@@ -3,6 +3,7 @@
 //! It is served by the same code as clients are, on the control thread, so that it answers however busy the workers are.
 
 mod metrics;
+mod ports;
 mod status;
 
 use std::{
@@ -25,6 +26,7 @@ use crate::{
     config,
     downstream::{Client, Handle, Listener, Listeners, Message, Refusal},
     net::{self, TcpOptions},
+    pool::Reuse,
     snapshot::Snapshot,
     telemetry::{Recorder, page},
     worker::{Board, Timers},
@@ -52,6 +54,12 @@ pub enum Phase {
     Starting,
     Ready,
     Draining,
+}
+
+/// Requests by whether a kept connection carried them, over all endpoints.
+fn reuse(snapshot: &Snapshot) -> Reuse {
+    let all = snapshot.endpoints().map(|(_, endpoint)| endpoint.pool.status().reuse());
+    all.fold(Reuse::default(), Reuse::plus)
 }
 
 impl State {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Phase, State};
 use crate::{
     downstream::Listener,
+    pool,
     upstream::{Cluster, Endpoint},
 };
 
@@ -39,6 +40,8 @@ pub(super) fn render(state: &State) -> String {
         "workers": workers,
         "listeners": state.listeners().iter().map(|each| listener(each)).collect::<Vec<_>>(),
         "clusters": clusters,
+        "reuse_ratio": super::reuse(&snapshot).ratio(),
+        "ports": super::ports::status(&snapshot),
     });
     format!("{value:#}\n")
 }
@@ -68,8 +71,6 @@ fn cluster(cluster: &Cluster) -> Value {
 
 fn endpoint(endpoint: &Endpoint) -> Value {
     let pool = endpoint.pool.status();
-    let opened: u64 = pool.opened.iter().map(|(_, count)| count).sum();
-    let checkouts = pool.reused + opened;
     // Reasons that never occurred would only hide those that did.
     let counts =
         |all: Vec<(&'static str, u64)>| -> BTreeMap<_, _> { all.into_iter().filter(|(_, count)| *count > 0).collect() };
@@ -87,28 +88,42 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "requests": endpoint.counts.requests.load(Relaxed),
         "in_flight": endpoint.load(),
         "connect_failures": endpoint.counts.connect_failures.load(Relaxed),
-        "stale": {
-            "replaced": endpoint.counts.stale_replaced.load(Relaxed),
-            "failed": endpoint.counts.stale_failed.load(Relaxed),
-        },
+        "stale": stale(endpoint),
         "pool": {
             "connections": pool.connections,
             "idle": pool.idle,
             "active": pool.connections.saturating_sub(pool.idle),
             "waiting": pool.waiting,
             "reused": pool.reused,
-            "reuse_ratio": (checkouts > 0).then(|| pool.reused as f64 / checkouts as f64),
+            "reuse_ratio": pool.reuse().ratio(),
+            "idle_timeout_seconds": pool.idle_timeout.as_secs_f64(),
             "stolen": pool.stolen,
             "waited": pool.waited,
             "wait_timeouts": pool.wait_timeouts,
             "queue_full": pool.queue_full,
             "opened": counts(pool.opened.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()),
-            "closed": counts(pool.closed.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()),
+            "closed": closed(&pool),
         },
-        "ports": endpoint.connector.source_status().iter().map(|source| json!({
-            "source": source.address.map(|address| address.to_string()),
-            "in_use": source.in_use,
-            "exhausted": source.exhausted,
-        })).collect::<Vec<_>>(),
     })
+}
+
+/// By reason, and then by who was first.
+fn closed(pool: &pool::Status) -> Value {
+    let mut reasons: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (reason, first, count) in &pool.closed {
+        reasons
+            .entry(reason.as_str())
+            .or_default()
+            .insert(first.as_str(), count);
+    }
+    json!(reasons)
+}
+
+/// By method, and then by outcome.
+fn stale(endpoint: &Endpoint) -> Value {
+    let mut methods: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (method, outcome, count) in endpoint.counts.stale.all() {
+        methods.entry(method).or_default().insert(outcome.as_str(), count);
+    }
+    json!(methods)
 }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CommandError> {
     let endpoints = Endpoints::start().map_err(DemoError::Endpoints)?;
     print(&what_to_try(listen, admin))?;
     // The endpoints outlive the proxy, which may still have requests to finish with them.
-    Ok(server::run(config(listen, admin, &endpoints.addresses), None)?)
+    Ok(server::run(config(listen, admin, &endpoints.addresses), None, &[])?)
 }
 
 /// The addresses, with a port in place of 0, after a look whether they can be had.

@@ -66,6 +66,8 @@ enum CommandError {
     Load(#[from] LoadError),
     #[error("{} of the listeners cannot speak TLS", .0.len())]
     Listeners(Vec<ListenerError>),
+    #[error("{} of the source addresses cannot be used", .0.len())]
+    Sources(Vec<check::SourceError>),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     #[error(transparent)]
@@ -114,13 +116,14 @@ impl CommandError {
             }
             Self::Load(LoadError::Problems(problems)) => print_problems(problems),
             Self::Listeners(errors) => errors.iter().for_each(|error| print_error(error)),
+            Self::Sources(errors) => errors.iter().for_each(|error| print_error(error)),
             other => print_error(other),
         }
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Load(_) | Self::Listeners(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Load(_) | Self::Listeners(_) | Self::Sources(_) => ExitCode::from(2),
             Self::Output(_) | Self::Server(_) | Self::Endpoint(_) | Self::Demo(_) => ExitCode::from(1),
         }
     }
@@ -172,6 +175,7 @@ fn counted(count: usize, noun: &str) -> String {
 fn load(file: &Path) -> Result<Config, CommandError> {
     let config = config::load(file)?;
     check_certificates(&config)?;
+    check::check_sources(&config).map_err(CommandError::Sources)?;
     Ok(config)
 }
 

@@ -1,24 +1,20 @@
 //! `forebay proxy`: a proxy from arguments alone, and the file that says the same.
 
-use std::{
-    collections::HashSet,
-    fmt::Display,
-    hash::Hash,
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
-    path::PathBuf,
-};
+use std::{collections::HashSet, fmt::Display, hash::Hash, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgGroup, CommandFactory, builder::TypedValueParser, error::ErrorKind};
 
 use super::{
-    Cli, CommandError, check_certificates, print, server,
-    value::{parse_admin, parse_file, parse_source},
+    Cli, CommandError,
+    check::machine_warnings,
+    check_certificates, print, server,
+    value::{parse_admin, parse_file},
 };
 use crate::config::{
-    self, Admin, Certificate, Cluster, Config, Endpoint, Listener, LoadError, Process, Route, Tls, TlsVersion,
-    parse_listen_address,
+    self, Admin, Certificate, Cluster, Config, Endpoint, Listener, LoadError, Process, Route, SourceAddress, Tls,
+    TlsVersion, parse_listen_address,
 };
+use crate::net::Kernel;
 
 /// The cluster that all requests go to.
 const CLUSTER: &str = "main";
@@ -55,9 +51,10 @@ pub(super) struct ProxyArgs {
     /// Endpoint to send requests to, "10.0.0.11:9000" or "api.internal:9000"; may be repeated
     #[arg(long, value_name = "ADDR", required = true, value_delimiter = ',')]
     to: Vec<Endpoint>,
-    /// Address of this machine to connect to endpoints from; may be repeated [default: the kernel's choice]
-    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = parse_source)]
-    source: Vec<IpAddr>,
+    /// Address of this machine to connect to endpoints from, or a network such as "10.9.0.0/24"; may be repeated
+    /// [default: the kernel's choice]
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    source: Vec<SourceAddress>,
     /// Address of the admin listener (/metrics, /status, /healthz, /readyz), or "off" [default: 127.0.0.1:9900]
     #[arg(long, value_name = "ADDR|off", value_parser = parse_admin)]
     admin: Option<Admin>,
@@ -90,8 +87,10 @@ enum ArgumentError {
     BothKinds(SocketAddr),
     #[error("the admin listener has the address {0} too; choose another with --admin, or write --admin off")]
     AdminAddress(SocketAddr),
+    #[error("--source has {0} and {1}, of which one lies in the other; leave one of them out")]
+    Overlap(SourceAddress, SourceAddress),
     #[error("no endpoint after --to can be reached from {0}")]
-    UselessSource(IpAddr),
+    UselessSource(SourceAddress),
     #[error("no address after --source can reach {0}")]
     Unreachable(Endpoint),
 }
@@ -104,7 +103,8 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), CommandError> {
     if args.print_config {
         return print(&text);
     }
-    Ok(server::run(config, None)?)
+    let warnings = machine_warnings(&config, &Kernel::read());
+    Ok(server::run(config, None, &warnings)?)
 }
 
 fn usage_error(error: ArgumentError) -> clap::Error {
@@ -190,14 +190,20 @@ impl ProxyArgs {
         }
     }
 
-    /// Whether each source address leads to an endpoint and each endpoint has one; a host name may be of any family.
+    /// Whether no two source addresses overlap, each leads to an endpoint and each endpoint has one; a host name may be
+    /// of any family.
     fn check_sources(&self) -> Result<(), ArgumentError> {
-        let fits = |source: &IpAddr, endpoint: &Endpoint| {
+        for (index, source) in self.source.iter().enumerate() {
+            if let Some(other) = self.source[..index].iter().find(|other| other.overlaps(source)) {
+                return Err(ArgumentError::Overlap(*other, *source));
+            }
+        }
+        let fits = |source: &SourceAddress, endpoint: &Endpoint| {
             endpoint
                 .ip()
                 .is_none_or(|address| address.is_ipv6() == source.is_ipv6())
         };
-        let useless = |source: &&IpAddr| !self.to.iter().any(|endpoint| fits(source, endpoint));
+        let useless = |source: &&SourceAddress| !self.to.iter().any(|endpoint| fits(source, endpoint));
         if let Some(source) = self.source.iter().find(useless) {
             return Err(ArgumentError::UselessSource(*source));
         }
@@ -277,7 +283,7 @@ mod tests {
 
     #[test]
     fn repetition_and_commas_are_the_same() {
-        let rest = "--to 10.0.0.1:1,10.0.0.2:2 --to app:3 --source 10.1.0.1,10.1.0.2";
+        let rest = "--to 10.0.0.1:1,10.0.0.2:2 --to app:3 --source 10.1.0.1,10.9.0.0/24";
         let config = config(&format!("--listen :1 --listen :2,[::1]:3 {rest}"));
         let expected = [("http", "0.0.0.0:1"), ("http-2", "0.0.0.0:2"), ("http-3", "[::1]:3")];
         assert_eq!(
@@ -287,10 +293,8 @@ mod tests {
         let cluster = &config.clusters["main"];
         let endpoints: Vec<_> = cluster.endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["10.0.0.1:1", "10.0.0.2:2", "app:3"]);
-        assert_eq!(
-            cluster.source.addresses,
-            [IpAddr::from([10, 1, 0, 1]), [10, 1, 0, 2].into()]
-        );
+        let sources: Vec<_> = cluster.source.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(sources, ["10.1.0.1", "10.9.0.0/24"]);
     }
 
     #[test]
@@ -325,7 +329,7 @@ mod tests {
         let path = file.path().display();
         for line in [
             "--listen :8080 --to 10.0.0.11:9000",
-            "--listen 127.0.0.1:0,127.0.0.1:0 --to [::1]:1,app:2 --source ::1 --workers 2 --no-pool --admin off",
+            "--listen 127.0.0.1:0,127.0.0.1:0 --to [::1]:1,app:2 --source ::1,fd00:1::/64 --workers 2 --no-pool --admin off",
             &format!("--listen :1 --tls-listen :2 --tls-listen :3 --cert {path} --key {path} --to a:1 --admin [::1]:9"),
         ] {
             let config = config(line);
@@ -356,6 +360,11 @@ mod tests {
             ("--listen :1 --to a", "--to", "add the port"),
             ("--listen :1 --to a:1,", "--to", "write host and port"),
             ("--listen :1 --to a:1 --source 10.0.0.1:1", "--source", "without port"),
+            (
+                "--listen :1 --to a:1 --source 10.9.0.7/24",
+                "--source",
+                "\"10.9.0.0/24\"",
+            ),
             ("--listen :1 --to a:1 --admin on", "--admin", "127.0.0.1:8080"),
             ("--listen :1 --to a:1 --workers 0", "--workers", "1..=1024"),
             ("--tls-listen :1 --cert /nonexistent --to a:1", "--cert", "No such file"),
@@ -382,6 +391,10 @@ mod tests {
             (
                 "--listen :1 --to a:1 --source ::1,::1".to_owned(),
                 twice("source", "::1"),
+            ),
+            (
+                "--listen :1 --to a:1 --source 10.9.0.7,10.9.0.0/24".to_owned(),
+                ArgumentError::Overlap("10.9.0.7".parse().unwrap(), "10.9.0.0/24".parse().unwrap()),
             ),
             (
                 format!("--listen :1 --tls-listen :1 {pair} --to a:1"),

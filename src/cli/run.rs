@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, load, server};
+use super::{CommandError, check::machine_warnings, load, server};
+use crate::net::Kernel;
 
 /// Run the proxy that a config file describes
 ///
@@ -22,5 +23,6 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs) -> Result<(), CommandError> {
     let config = load(&args.config)?;
-    Ok(server::run(config, Some(args.config.clone()))?)
+    let warnings = machine_warnings(&config, &Kernel::read());
+    Ok(server::run(config, Some(args.config.clone()), &warnings)?)
 }

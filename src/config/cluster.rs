@@ -1,13 +1,15 @@
-//! `[cluster.NAME]`: endpoints and where connections to them come from.
+//! `[cluster.NAME]`: endpoints and what is expected of them.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    MANY,
     listener::parse_name,
     pool::{ClusterTimeouts, Pool, Retry},
     probe::{Probe, read_probe, write_probe},
     problem::Wrong,
     reader::{Table, Value},
+    source::Source,
     tcp::{TcpKeepalive, read_user_timeout},
     write::{Entries, ToToml, key},
 };
@@ -26,6 +28,19 @@ pub struct Cluster {
     /// Time that sent data may stay unacknowledged; longer than any upload stall that shall be tolerated.
     pub tcp_user_timeout: Duration,
     pub retry: Retry,
+    /// What the operator knows of the traffic and of the endpoints; only `check` and warnings use it.
+    pub expect: Option<Expect>,
+}
+
+/// `[cluster.NAME] expect = {...}`: traffic for which `check` does the arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expect {
+    /// To the whole cluster; above 0 and at most 1 000 000 000.
+    pub requests_per_second: f64,
+    /// From a request to the end of its answer, on average.
+    pub response_time: Duration,
+    /// After how long the endpoints close idle connections; `None`: not known.
+    pub endpoint_idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,13 +59,6 @@ pub enum Balance {
     LeastLoaded,
 }
 
-/// `[cluster.NAME.source]`: our end of upstream connections.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Source {
-    /// Empty: the kernel's choice.
-    pub addresses: Vec<IpAddr>,
-}
-
 const BALANCES: [(&str, Balance); 2] = [
     ("round-robin", Balance::RoundRobin),
     ("least-loaded", Balance::LeastLoaded),
@@ -63,6 +71,7 @@ const DEFAULT_TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive {
     count: 3,
 };
 const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(75);
+const DEFAULT_RESPONSE_TIME: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// A cluster of these endpoints with everything else by default.
@@ -77,6 +86,7 @@ impl Cluster {
             tcp_keepalive: DEFAULT_TCP_KEEPALIVE,
             tcp_user_timeout: DEFAULT_TCP_USER_TIMEOUT,
             retry: Retry::default(),
+            expect: None,
         }
     }
 
@@ -93,6 +103,7 @@ impl Cluster {
             }),
             tcp_user_timeout: read_user_timeout(table, DEFAULT_TCP_USER_TIMEOUT),
             retry: table.section("retry", Retry::default(), Retry::read),
+            expect: table.section("expect", None, Expect::read),
             endpoints,
         }
     }
@@ -105,17 +116,49 @@ impl Cluster {
         entries.changed_choice("balance", &self.balance, &DEFAULT_BALANCE, &BALANCES);
         entries.put_table("tcp_keepalive", &self.tcp_keepalive.entries(&DEFAULT_TCP_KEEPALIVE));
         entries.changed("tcp_user_timeout", &self.tcp_user_timeout, &DEFAULT_TCP_USER_TIMEOUT);
-        let mut source = Entries::default();
-        source.changed("addresses", &self.source.addresses, &Vec::new());
+        if let Some(expect) = &self.expect {
+            entries.put_table("expect", &expect.entries());
+        }
         [
             entries.section(&format!("[cluster.{name}]")),
             self.pool.entries().section(&format!("[cluster.{name}.pool]")),
-            source.section(&format!("[cluster.{name}.source]")),
+            self.source.entries().section(&format!("[cluster.{name}.source]")),
             write_probe(self.probe.as_ref()).section(&format!("[cluster.{name}.health]")),
             self.timeouts.entries().section(&format!("[cluster.{name}.timeouts]")),
             self.retry.entries().section(&format!("[cluster.{name}.retry]")),
         ]
         .concat()
+    }
+}
+
+impl Expect {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let example = "a number above 0, such as 800";
+        let rate = table.value("requests_per_second");
+        if rate.is_none() {
+            let wrong = Wrong::new("`expect` says no `requests_per_second`");
+            table.report_absence(wrong.help("write for example `expect = { requests_per_second = 800 }`"));
+        }
+        let response_time =
+            table.positive_duration("response_time", DEFAULT_RESPONSE_TIME, "write for example \"5ms\"");
+        let endpoint_idle_timeout = table.or("endpoint_idle_timeout", None, |value| {
+            value.positive_duration("write for example \"75s\"").map(Some)
+        });
+        Some(Self {
+            requests_per_second: rate?.number(f64::MIN_POSITIVE..=MANY as f64, example)?,
+            response_time,
+            endpoint_idle_timeout,
+        })
+    }
+
+    fn entries(&self) -> Entries {
+        let mut entries = Entries::default();
+        entries.put("requests_per_second", &self.requests_per_second);
+        entries.changed("response_time", &self.response_time, &DEFAULT_RESPONSE_TIME);
+        if let Some(timeout) = &self.endpoint_idle_timeout {
+            entries.put("endpoint_idle_timeout", timeout);
+        }
+        entries
     }
 }
 
@@ -196,68 +239,4 @@ impl Endpoint {
         entries.put("weight", &self.weight);
         entries.inline()
     }
-}
-
-impl Source {
-    fn read(table: &mut Table<'_>, endpoints: &[Endpoint]) -> Self {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let Some(value) = table.value("addresses") else {
-            return Self { addresses };
-        };
-        for item in value.items("[\"10.0.1.1\", \"10.0.1.2\"]").unwrap_or_default() {
-            let Some(address) = item.parse("an IP address of this machine", parse_source_address) else {
-                continue;
-            };
-            if addresses.contains(&address) {
-                item.report(Wrong::new(format!("{address} is there twice")).help("leave it out"));
-            } else if is_useless(address, endpoints) {
-                let wrong = Wrong::new(format!(
-                    "no endpoint can be reached from {address}: all are {}",
-                    family(!address.is_ipv6())
-                ));
-                item.report(wrong.help(format!(
-                    "write an {} address of this machine",
-                    family(!address.is_ipv6())
-                )));
-            } else {
-                addresses.push(address);
-            }
-        }
-        let reached = |endpoint: &&Endpoint| match endpoint.ip() {
-            Some(ip) => addresses.iter().any(|address| address.is_ipv6() == ip.is_ipv6()),
-            None => true,
-        };
-        if !addresses.is_empty()
-            && let Some(endpoint) = endpoints.iter().find(|endpoint| !reached(endpoint))
-        {
-            let wanted = family(endpoint.ip().is_some_and(|ip| ip.is_ipv6()));
-            let wrong = Wrong::new(format!("no source address leads to {endpoint}"));
-            value.report(wrong.help(format!("add an {wanted} address of this machine")));
-        }
-        Self { addresses }
-    }
-}
-
-/// Whether every endpoint is known to be of the other family.
-fn is_useless(address: IpAddr, endpoints: &[Endpoint]) -> bool {
-    let other = |endpoint: &Endpoint| endpoint.ip().is_some_and(|ip| ip.is_ipv6() != address.is_ipv6());
-    !endpoints.is_empty() && endpoints.iter().all(other)
-}
-
-fn family(is_ipv6: bool) -> &'static str {
-    if is_ipv6 { "IPv6" } else { "IPv4" }
-}
-
-fn parse_source_address(text: &str) -> Result<IpAddr, Wrong> {
-    let wrong = || Wrong::new(format!("{text:?} is not a source address"));
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| wrong().help("write an IP address without port: \"10.0.1.1\""))?;
-    if address.is_unspecified() {
-        return Err(wrong().help("leave `addresses` out, and the kernel chooses"));
-    }
-    if address.is_multicast() || address == IpAddr::from([255, 255, 255, 255]) {
-        return Err(wrong().help("write an address of this machine"));
-    }
-    Ok(address)
 }

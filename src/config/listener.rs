@@ -1,6 +1,6 @@
 //! `[[listener]]` and `listener.tls`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     MANY,
@@ -28,6 +28,9 @@ pub struct Listener {
     pub limits: Limits,
     /// `[http2]`, with what the listener overrides.
     pub http2: Http2,
+    /// `expect = { client_idle_timeout = ... }`: how long a load balancer in front keeps its idle connections to us;
+    /// only warnings use it.
+    pub expect_client_idle_timeout: Option<Duration>,
 }
 
 /// `listener.tls`
@@ -131,6 +134,7 @@ impl Listener {
             timeouts,
             limits,
             http2,
+            expect_client_idle_timeout: None,
         }
     }
 
@@ -156,6 +160,7 @@ impl Listener {
             limits,
             http2,
         } = ListenerDefaults::read(table, defaults);
+        let expect_client_idle_timeout = table.section("expect", None, read_expect);
         let address = address?;
         let name = name.unwrap_or_else(|| address.to_string());
         Some(Self {
@@ -167,6 +172,7 @@ impl Listener {
             timeouts,
             limits,
             http2,
+            expect_client_idle_timeout,
         })
     }
 
@@ -183,8 +189,20 @@ impl Listener {
         entries.put_table("timeouts", &self.timeouts.entries(&common.timeouts));
         entries.put_table("limits", &self.limits.entries(&common.limits));
         entries.put_table("http2", &self.http2.entries(&common.http2));
+        if let Some(timeout) = &self.expect_client_idle_timeout {
+            let mut expect = Entries::default();
+            expect.put("client_idle_timeout", timeout);
+            entries.put_table("expect", &expect);
+        }
         entries.section("[[listener]]")
     }
+}
+
+/// Reads `expect = {...}` of a listener.
+fn read_expect(table: &mut Table<'_>) -> Option<Duration> {
+    table.or("client_idle_timeout", None, |value| {
+        value.positive_duration("write for example \"60s\"").map(Some)
+    })
 }
 
 /// Names stand in logs, metrics and messages, so they are one word of visible characters.

@@ -21,10 +21,12 @@ mod problem;
 mod process;
 mod reader;
 mod route;
+mod source;
 mod tcp;
 mod template;
 mod units;
 mod value;
+mod warnings;
 mod write;
 
 #[cfg(test)]
@@ -42,20 +44,22 @@ pub use self::{
     action::{Action, Forward, HostHeader, REDIRECT_FIELDS, Redirect, Respond},
     address::parse_listen_address,
     client::{ClientTimeouts, Http2, Limits},
-    cluster::{Balance, Cluster, Endpoint, Source},
+    cluster::{Balance, Cluster, Endpoint, Expect},
     forwarding::Forwarding,
     header::{HeaderCondition, HeaderEdits, HeaderTest},
     keep_alive::{KeepAlive, UnderPressure},
     listener::{Certificate, Listener, Tls, TlsVersion},
     log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogFormat, AccessLogOutput, Log, LogLevel},
-    pool::{ClusterTimeouts, Pool, Retry, Wait},
+    pool::{Close, ClusterTimeouts, IdleTimeout, Order, Pool, Retry, Reuse, Wait},
     probe::{Probe, ProbeKind},
     problem::{Problem, Problems, Rendering, Wrong},
     process::{Admin, Process},
     route::{HostPattern, PathPattern, Route},
+    source::{Source, SourceAddress},
     tcp::TcpKeepalive,
     template::{TemplatePart, template_parts},
     units::{format_duration, format_size, parse_duration, parse_size},
+    warnings::warnings,
 };
 use self::{
     cluster::read_clusters,
@@ -173,29 +177,4 @@ impl Config {
         text.push('\n');
         text
     }
-}
-
-/// What is allowed and yet hardly meant, one sentence each.
-pub fn warnings(config: &Config) -> Vec<String> {
-    let is_used = |name: &String| {
-        config
-            .routes
-            .iter()
-            .any(|route| matches!(&route.action, Action::Forward(forward) if forward.cluster == *name))
-    };
-    let unused = config.clusters.keys().filter(|name| !is_used(name));
-    let mut warnings: Vec<_> = unused
-        .map(|name| format!("no route leads to the cluster `{}`", name.escape_debug()))
-        .collect();
-    for (name, cluster) in &config.clusters {
-        if let Some(probe) = cluster.probe.as_ref().filter(|probe| probe.timeout > probe.interval) {
-            warnings.push(format!(
-                "the probe of the cluster `{}` may take longer ({}) than the time between two probes ({})",
-                name.escape_debug(),
-                format_duration(probe.timeout),
-                format_duration(probe.interval),
-            ));
-        }
-    }
-    warnings
 }

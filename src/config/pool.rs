@@ -2,21 +2,97 @@
 
 use std::time::Duration;
 
-use super::{MANY, problem::Wrong, reader::Table, write::Entries};
+use super::{
+    MANY,
+    problem::Wrong,
+    reader::{Table, Value, Word},
+    write::Entries,
+};
 
 /// `[cluster.NAME.pool]`: the kept connections of each endpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pool {
-    pub idle_timeout: Duration,
+    pub idle_timeout: IdleTimeout,
     /// Age after which a connection is not used again; zero is no limit.
     pub max_lifetime: Duration,
     /// Requests on one connection; 0 is no limit.
     pub max_requests: u64,
     /// Idle connections kept per endpoint, over all workers; 0 is no pooling: each request has a connection of its own.
     pub max_idle: usize,
+    /// Idle connections kept ready per endpoint, over all workers: opened ahead of need.
+    pub min_idle: usize,
     /// Connections per endpoint, over all workers, idle ones included.
     pub max_connections: usize,
     pub wait: Wait,
+    pub order: Order,
+    pub close: Close,
+    pub reuse: Reuse,
+}
+
+/// How long a connection may be idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleTimeout {
+    /// Never zero.
+    After(Duration),
+    /// As the endpoint's own behaviour teaches.
+    Learn,
+}
+
+/// Which idle connection is used next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// A few connections do all the work, and those that are not needed idle out.
+    #[default]
+    NewestFirst,
+    /// All connections are used in turn, which keeps every one of them alive.
+    OldestFirst,
+    /// Use is even over endpoints that hide behind one address.
+    Random,
+}
+
+/// How a connection is closed that nothing is wrong with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Close {
+    /// A FIN, a clean end at the endpoint, no TIME_WAIT (`TCP_LINGER2` = -1).
+    #[default]
+    FinNoTimeWait,
+    /// A reset: nothing remains on either side, and the endpoint sees ECONNRESET.
+    Rst,
+    /// A FIN, and a TIME_WAIT of 60 s on our side.
+    Fin,
+    /// The last request asks the endpoint to close (RFC 9112 9.6), whose TIME_WAIT it then is.
+    AskEndpoint,
+}
+
+/// Which kept connections a request may go onto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Requests that must not be sent twice go only onto new connections and those idle for less than this, so that
+    /// zero is new connections only; `None` (`"any"`): onto any.
+    pub writes_if_idle_under: Option<Duration>,
+}
+
+/// In place of a duration.
+const LEARN: &str = "learn";
+const ANY: &str = "any";
+const ORDERS: [(&str, Order); 3] = [
+    ("newest-first", Order::NewestFirst),
+    ("oldest-first", Order::OldestFirst),
+    ("random", Order::Random),
+];
+const CLOSES: [(&str, Close); 4] = [
+    ("fin-no-time-wait", Close::FinNoTimeWait),
+    ("rst", Close::Rst),
+    ("fin", Close::Fin),
+    ("ask-endpoint", Close::AskEndpoint),
+];
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            writes_if_idle_under: Some(Duration::from_secs(1)),
+        }
+    }
 }
 
 /// Waiting for a connection when `max_connections` are in use.
@@ -30,14 +106,18 @@ pub struct Wait {
 impl Default for Pool {
     fn default() -> Self {
         Self {
-            idle_timeout: Duration::from_secs(4),
+            idle_timeout: IdleTimeout::After(Duration::from_secs(4)),
             max_lifetime: Duration::from_secs(600),
             max_requests: 0,
             // As many as there may be: `idle_timeout` lets go of what is not needed, and a lower ceiling would close
             // connections in each lull of a steady load. With 64, HTTP/2 with 128 streams opened 600 anew per second.
             max_idle: 1024,
+            min_idle: 0,
             max_connections: 1024,
             wait: Wait::default(),
+            order: Order::default(),
+            close: Close::default(),
+            reuse: Reuse::default(),
         }
     }
 }
@@ -54,40 +134,97 @@ impl Default for Wait {
 impl Pool {
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let default = Self::default();
-        let no_pooling = "write how long a connection is kept; `max_idle = 0` keeps none";
         let max_connections = table.integer("max_connections", default.max_connections, 1..=MANY);
         // A small `max_connections` alone is no contradiction: it takes the unwritten `max_idle` with it.
         let max_idle = table.integer("max_idle", default.max_idle.min(max_connections), 0..=MANY);
-        if max_idle > max_connections {
-            let wrong = Wrong::new(format!(
-                "`max_idle` is more than `max_connections`, which is {max_connections}"
-            ));
-            table.report(
-                "max_idle",
-                wrong.help(format!(
-                    "write at most {max_connections}, or a larger `max_connections`"
-                )),
-            );
-        }
+        let min_idle = table.integer("min_idle", default.min_idle, 0..=MANY);
+        report_contradictions(table, [min_idle, max_idle, max_connections]);
         Self {
-            idle_timeout: table.positive_duration("idle_timeout", default.idle_timeout, no_pooling),
+            idle_timeout: table.or("idle_timeout", default.idle_timeout, |value| read_idle_timeout(&value)),
             max_lifetime: table.duration("max_lifetime", default.max_lifetime),
             max_requests: table.integer("max_requests", default.max_requests, 0..=MANY),
             max_idle,
+            min_idle,
             max_connections,
             wait: table.section("wait", default.wait, Wait::read),
+            order: table.choice("order", default.order, &ORDERS),
+            close: table.choice("close", default.close, &CLOSES),
+            reuse: table.section("reuse", default.reuse, Reuse::read),
         }
     }
 
     pub(super) fn entries(&self) -> Entries {
         let default = Self::default();
         let mut entries = Entries::default();
-        entries.changed("idle_timeout", &self.idle_timeout, &default.idle_timeout);
+        match self.idle_timeout {
+            IdleTimeout::Learn => entries.put("idle_timeout", LEARN),
+            own if own == default.idle_timeout => {}
+            IdleTimeout::After(timeout) => entries.put("idle_timeout", &timeout),
+        }
         entries.changed("max_lifetime", &self.max_lifetime, &default.max_lifetime);
         entries.changed("max_requests", &self.max_requests, &default.max_requests);
         entries.changed("max_idle", &self.max_idle, &default.max_idle.min(self.max_connections));
+        entries.changed("min_idle", &self.min_idle, &default.min_idle);
         entries.changed("max_connections", &self.max_connections, &default.max_connections);
         entries.put_table("wait", &self.wait.entries());
+        entries.changed_choice("order", &self.order, &default.order, &ORDERS);
+        entries.changed_choice("close", &self.close, &default.close, &CLOSES);
+        entries.put_table("reuse", &self.reuse.entries());
+        entries
+    }
+}
+
+/// Reports numbers of connections that are larger than what they are a part of. They are in ascending order as they
+/// should be: `min_idle`, `max_idle`, `max_connections`.
+fn report_contradictions(table: &Table<'_>, [min_idle, max_idle, max_connections]: [usize; 3]) {
+    if max_idle > max_connections {
+        let wrong = Wrong::new(format!(
+            "`max_idle` is more than `max_connections`, which is {max_connections}"
+        ));
+        let help = format!("write at most {max_connections}, or a larger `max_connections`");
+        table.report("max_idle", wrong.help(help));
+    }
+    if max_idle == 0 && min_idle > 0 {
+        let wrong = Wrong::new("`min_idle` cannot keep connections that `max_idle = 0` does not allow");
+        table.report("min_idle", wrong.help("leave it out, or write a larger `max_idle`"));
+    } else if min_idle > max_idle {
+        let wrong = Wrong::new(format!("`min_idle` is more than `max_idle`, which is {max_idle}"));
+        let help = format!("write at most {max_idle}, or a larger `max_idle`");
+        table.report("min_idle", wrong.help(help));
+    }
+}
+
+fn read_idle_timeout(value: &Value<'_>) -> Option<IdleTimeout> {
+    match value.word(LEARN) {
+        Word::Is => Some(IdleTimeout::Learn),
+        Word::IsNearly => None,
+        Word::IsNot => {
+            let no_pooling = "write how long a connection is kept; `max_idle = 0` keeps none";
+            value.positive_duration(no_pooling).map(IdleTimeout::After)
+        }
+    }
+}
+
+impl Reuse {
+    fn read(table: &mut Table<'_>) -> Self {
+        let default = Self::default();
+        let read = |value: Value<'_>| match value.word(ANY) {
+            Word::Is => Some(None),
+            Word::IsNearly => None,
+            Word::IsNot => value.duration().map(Some),
+        };
+        Self {
+            writes_if_idle_under: table.or("writes_if_idle_under", default.writes_if_idle_under, read),
+        }
+    }
+
+    fn entries(&self) -> Entries {
+        let mut entries = Entries::default();
+        match &self.writes_if_idle_under {
+            None => entries.put("writes_if_idle_under", ANY),
+            own if *own == Self::default().writes_if_idle_under => {}
+            Some(limit) => entries.put("writes_if_idle_under", limit),
+        }
         entries
     }
 }
@@ -163,6 +300,8 @@ pub struct Retry {
     pub connect_attempts: u32,
     /// Bytes of a request body kept so that it can be sent again.
     pub max_replay_body: usize,
+    /// Whether a request with an `Idempotency-Key` counts as idempotent, whatever its method.
+    pub idempotency_key: bool,
 }
 
 impl Default for Retry {
@@ -170,6 +309,7 @@ impl Default for Retry {
         Self {
             connect_attempts: 2,
             max_replay_body: 64 << 10,
+            idempotency_key: false,
         }
     }
 }
@@ -181,6 +321,7 @@ impl Retry {
             connect_attempts: table.integer("connect_attempts", default.connect_attempts, 0..=100),
             // Each request in flight may hold that much memory.
             max_replay_body: table.size("max_replay_body", default.max_replay_body, 0..=64 << 20),
+            idempotency_key: table.boolean("idempotency_key", default.idempotency_key),
         }
     }
 
@@ -189,6 +330,7 @@ impl Retry {
         let mut entries = Entries::default();
         entries.changed("connect_attempts", &self.connect_attempts, &default.connect_attempts);
         entries.changed_size("max_replay_body", self.max_replay_body, default.max_replay_body);
+        entries.changed("idempotency_key", &self.idempotency_key, &default.idempotency_key);
         entries
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use toml::de::DeTable;
 
 use super::problem::{Collector, Wrong};
-pub(super) use super::value::Value;
+pub(super) use super::value::{Value, Word};
 
 /// What reading one file needs everywhere.
 pub(super) struct Context<'a> {
@@ -160,14 +160,7 @@ impl<'a> Table<'a> {
 
     /// A duration above zero; `instead` says what to write to get what zero was meant for.
     pub(super) fn positive_duration(&mut self, key: &'static str, default: Duration, instead: &str) -> Duration {
-        self.or(key, default, |value| {
-            let duration = value.duration()?;
-            if duration.is_zero() {
-                value.report(Wrong::new(format!("`{key}` must not be zero")).help(instead));
-                return None;
-            }
-            Some(duration)
-        })
+        self.or(key, default, |value| value.positive_duration(instead))
     }
 
     /// One of the words of `choices`.

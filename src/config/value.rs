@@ -11,7 +11,7 @@ use toml::{
 };
 
 use super::{
-    problem::Wrong,
+    problem::{Wrong, nearest},
     reader::{Context, Table},
     units::{parse_duration, parse_size},
 };
@@ -25,6 +25,14 @@ pub(super) struct Value<'a> {
     key: &'a str,
     value: &'a DeValue<'a>,
     span: Range<usize>,
+}
+
+/// What [`Value::word`] finds.
+pub(super) enum Word {
+    Is,
+    /// Reported.
+    IsNearly,
+    IsNot,
 }
 
 impl<'a> Value<'a> {
@@ -141,20 +149,26 @@ impl<'a> Value<'a> {
 
     /// A number from 0 to 1.
     pub(super) fn share(&self) -> Option<f64> {
+        self.number(0.0..=1.0, "a number from 0 to 1, such as 0.1")
+    }
+
+    /// A number with or without a point; `wanted` says in the help which ones are right.
+    pub(super) fn number(&self, range: RangeInclusive<f64>, wanted: &str) -> Option<f64> {
         let written = match self.value {
             DeValue::Float(float) => float.as_str(),
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             _ => {
-                self.report(self.wrong_type("a number", "a number from 0 to 1, such as 0.1"));
+                self.report(self.wrong_type("a number", wanted));
                 return None;
             }
         };
-        let share = written.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-        if share.is_none() {
+        // No range has an infinite end, and `nan` is in none.
+        let number = written.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
             let message = format!("{} is out of range", self.key());
-            self.report(Wrong::new(message).help("write a number from 0 to 1, such as 0.1"));
+            self.report(Wrong::new(message).help(format!("write {wanted}")));
         }
-        share
+        number
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
@@ -166,6 +180,30 @@ impl<'a> Value<'a> {
             return None;
         }
         self.parse("a duration, such as \"4s\"", parse_duration)
+    }
+
+    /// A duration above zero; `instead` says what to write to get what zero was meant for.
+    pub(super) fn positive_duration(&self, instead: &str) -> Option<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() {
+            self.report(Wrong::new(format!("{} must not be zero", self.key())).help(instead));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// Whether the text is `word`, with a report if it is nearly so. For a key that takes a word in place of what its
+    /// values usually are.
+    pub(super) fn word(&self, word: &str) -> Word {
+        match self.as_text() {
+            Some(text) if text == word => Word::Is,
+            Some(text) if nearest(text, std::iter::once(word)).is_some() => {
+                let wrong = Wrong::new(format!("{} cannot be {text:?}", self.key()));
+                self.report(wrong.suggest(text, std::iter::once(word)));
+                Word::IsNearly
+            }
+            _ => Word::IsNot,
+        }
     }
 
     /// Bytes, as text with a unit or as a plain number.

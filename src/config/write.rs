@@ -5,7 +5,10 @@ use std::{net::IpAddr, num::NonZeroUsize, path::Path, time::Duration};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-use super::units::{format_duration, format_size};
+use super::{
+    SourceAddress,
+    units::{format_duration, format_size},
+};
 
 /// A value as it stands in a TOML file.
 pub(super) trait ToToml {
@@ -63,6 +66,7 @@ quoted!(
     Duration: |duration| format_duration(*duration),
     IpAddr: Self::to_string,
     IpNet: Self::to_string,
+    SourceAddress: Self::to_string,
     Method: Self::to_string,
     HeaderName: Self::to_string,
     HeaderValue: |value| String::from_utf8_lossy(value.as_bytes()).into_owned()

@@ -10,7 +10,10 @@ use tokio::{
 };
 
 use super::ProbeError;
-use crate::http1::{ChunkedDecoder, ChunkedLimits, Framing, Limits, Part, RequestHead, decode_response_head};
+use crate::{
+    http1::{ChunkedDecoder, ChunkedLimits, Framing, Limits, Part, RequestHead, decode_response_head},
+    pool::CloseReason,
+};
 
 /// Bytes of an answer, its head included, that are read so that the connection can be kept.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -25,9 +28,7 @@ pub(super) struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Keep,
-    Close,
-    /// The endpoint closed first.
-    ClosedByEndpoint,
+    Close(CloseReason),
 }
 
 /// The question, the same every time.
@@ -70,8 +71,8 @@ pub(super) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<A
             continue;
         }
         let after = match reader.body(head.framing).await? {
-            // Bytes that nobody asked for.
-            After::Keep if !head.keep_alive || !reader.buffer.is_empty() => After::Close,
+            After::Keep if !reader.buffer.is_empty() => After::Close(CloseReason::UnexpectedBytes),
+            After::Keep if !head.keep_alive => After::Close(CloseReason::EndpointAsked),
             after => after,
         };
         return Ok(Answer {
@@ -123,9 +124,9 @@ impl Reader<'_> {
             }
             match (self.more().await?, &rest) {
                 (More::Read, _) => {}
-                (More::Ended, Rest::UntilClose) => return Ok(After::ClosedByEndpoint),
+                (More::Ended, Rest::UntilClose) => return Ok(After::Close(CloseReason::ClosedByEndpoint)),
                 (More::Ended, _) => return Err(ProbeError::ClosedEarly),
-                (More::TooMuch, _) => return Ok(After::Close),
+                (More::TooMuch, _) => return Ok(After::Close(CloseReason::AbortedResponse)),
             }
         }
     }
@@ -163,8 +164,13 @@ impl Rest {
     }
 }
 
-/// Whether a kept connection is silent and open. Bytes on an idle connection belong to no question: such a connection
-/// is as dead as a closed one.
-pub(super) fn is_idle(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+/// Why a kept connection cannot be used; `None`: it is silent and open. Bytes on an idle connection belong to no question:
+/// such a connection is as dead as a closed one.
+pub(super) fn unfit(stream: &TcpStream) -> Option<CloseReason> {
+    match stream.try_read(&mut [0]) {
+        Ok(0) => Some(CloseReason::ClosedByEndpoint),
+        Ok(_) => Some(CloseReason::UnexpectedBytes),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(_) => Some(CloseReason::ResetByEndpoint),
+    }
 }

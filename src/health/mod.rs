@@ -15,5 +15,5 @@ mod exchange;
 mod probe;
 mod state;
 
-pub use probe::{ProbeError, describe_metrics, run};
+pub use probe::{ProbeConnection, ProbeError, describe_metrics, run};
 pub use state::{Change, Health, Outcome, Report, Streak};

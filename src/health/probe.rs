@@ -11,12 +11,12 @@ use tokio::{
 
 use super::{
     Change, Health, Outcome,
-    exchange::{After, Answer, exchange, is_idle, request},
+    exchange::{After, Answer, exchange, request, unfit},
 };
 use crate::{
     config::{Probe, ProbeKind},
     http1::{ChunkedError, ResponseError},
-    net::reset_on_close,
+    pool::CloseReason,
 };
 
 /// Share of the interval by which it is longer or shorter at random, so that the probes of many endpoints, and of
@@ -25,6 +25,19 @@ const JITTER: f64 = 0.1;
 
 /// The metric of changes of the verdict, by `endpoint` (its address) and what it became.
 const CHANGES: &str = "forebay_health_changes_total";
+
+/// What probes are sent over: opened and closed as the connections of requests are.
+pub trait ProbeConnection {
+    fn stream(&mut self) -> &mut TcpStream;
+
+    /// A probe begins: if the connection is dropped from now on, that is because its time was up.
+    fn begin(&mut self);
+
+    /// The probe is over, and the connection is kept for the next one.
+    fn keep(&mut self);
+
+    fn close(self, reason: CloseReason);
+}
 
 /// Tells the recorder what is counted here.
 pub fn describe_metrics() {
@@ -85,12 +98,12 @@ impl ProbeError {
 /// time is within the probe's timeout. A change of the verdict is logged and counted.
 ///
 /// Cancellation: drop it at any time; the kept connection is closed.
-pub async fn run(
+pub async fn run<P: ProbeConnection>(
     endpoint: SocketAddr,
     host_header: String,
     probe: Probe,
     health: Weak<Health>,
-    connect: impl AsyncFn() -> io::Result<TcpStream>,
+    connect: impl AsyncFn() -> io::Result<P>,
 ) {
     let mut prober = Prober::new(&probe.kind, &host_header, connect);
     while health.strong_count() > 0 {
@@ -134,10 +147,10 @@ enum Success {
 }
 
 /// Asks one endpoint, over one connection for as long as the endpoint lets it live.
-struct Prober<C> {
+struct Prober<C, P> {
     question: Question,
     connect: C,
-    kept: Option<TcpStream>,
+    kept: Option<P>,
 }
 
 enum Question {
@@ -145,7 +158,7 @@ enum Question {
     Tcp,
 }
 
-impl<C: AsyncFn() -> io::Result<TcpStream>> Prober<C> {
+impl<P: ProbeConnection, C: AsyncFn() -> io::Result<P>> Prober<C, P> {
     fn new(kind: &ProbeKind, host_header: &str, connect: C) -> Self {
         let question = match kind {
             ProbeKind::Tcp => Question::Tcp,
@@ -166,21 +179,23 @@ impl<C: AsyncFn() -> io::Result<TcpStream>> Prober<C> {
     /// Cancellation: the connection in use is out of `kept` then, so it is closed and the next probe opens another.
     async fn ask(&mut self) -> Result<Success, ProbeError> {
         let Question::Http { request, statuses } = &self.question else {
-            connect(&self.connect).await?;
+            connect(&self.connect).await?.close(CloseReason::ProbeEnded);
             return Ok(Success::Connected);
         };
         let kept = match self.kept.take() {
-            Some(stream) => answer_on_kept(stream, request).await,
+            Some(connection) => answer_on_kept(connection, request).await,
             None => None,
         };
-        let (stream, answer) = match kept {
+        let (mut connection, answer) = match kept {
             Some(answered) => answered,
             None => answer_on(connect(&self.connect).await?, request).await?,
         };
         match answer.after {
-            After::Keep => self.kept = Some(stream),
-            After::Close => drop(stream),
-            After::ClosedByEndpoint => reset_on_close(&stream),
+            After::Keep => {
+                connection.keep();
+                self.kept = Some(connection);
+            }
+            After::Close(reason) => connection.close(reason),
         }
         let status = answer.status;
         if (statuses.0..=statuses.1).contains(&status.as_u16()) {
@@ -191,25 +206,26 @@ impl<C: AsyncFn() -> io::Result<TcpStream>> Prober<C> {
     }
 }
 
-async fn connect(connect: &impl AsyncFn() -> io::Result<TcpStream>) -> Result<TcpStream, ProbeError> {
+async fn connect<P>(connect: &impl AsyncFn() -> io::Result<P>) -> Result<P, ProbeError> {
     connect().await.map_err(ProbeError::Connect)
 }
 
 /// `None` where the connection turned out dead: that says nothing about an endpoint that may open another.
-async fn answer_on_kept(stream: TcpStream, request: &[u8]) -> Option<(TcpStream, Answer)> {
-    if !is_idle(&stream) {
-        reset_on_close(&stream);
+async fn answer_on_kept<P: ProbeConnection>(mut connection: P, request: &[u8]) -> Option<(P, Answer)> {
+    if let Some(reason) = unfit(connection.stream()) {
+        connection.close(reason);
         return None;
     }
-    answer_on(stream, request).await.ok()
+    answer_on(connection, request).await.ok()
 }
 
 /// A connection without a whole answer is aborted: it is dead already, or in the middle of something.
-async fn answer_on(mut stream: TcpStream, request: &[u8]) -> Result<(TcpStream, Answer), ProbeError> {
-    match exchange(&mut stream, request).await {
-        Ok(answer) => Ok((stream, answer)),
+async fn answer_on<P: ProbeConnection>(mut connection: P, request: &[u8]) -> Result<(P, Answer), ProbeError> {
+    connection.begin();
+    match exchange(connection.stream(), request).await {
+        Ok(answer) => Ok((connection, answer)),
         Err(error) => {
-            reset_on_close(&stream);
+            connection.close(CloseReason::AbortedResponse);
             Err(error)
         }
     }

@@ -3,22 +3,39 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{TcpOptions, sockopt};
+use super::{Reach, TcpOptions, reset_on_close, sockopt};
 
 /// How to open a connection to an endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectOptions {
     /// `None`: the kernel's choice.
     pub source: Option<IpAddr>,
+    /// How the source address is this machine's.
+    pub reach: Reach,
     pub tcp: TcpOptions,
     /// The whole range of source ports, as [`local_port_range`] read it.
     pub port_range: Option<(u16, u16)>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the source address is not on this machine")]
+    Source(#[source] io::Error),
+    /// No source port is left towards the endpoint; it says nothing about the endpoint.
+    #[error("no source port is free")]
+    NoPort(#[source] io::Error),
+    /// Also a connection to itself: an unused port of loopback inside the range of source ports.
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    /// A descriptor or an option was refused.
+    #[error("this machine could not make a socket")]
+    Local(#[source] io::Error),
 }
 
 /// Opens a connection with every option set that keeps source ports free: the port is chosen by `connect()` for this
@@ -27,26 +44,42 @@ pub struct ConnectOptions {
 /// The caller bounds the time.
 ///
 /// # Errors
-/// Those of `connect()`; `EADDRNOTAVAIL` and `EADDRINUSE` mean that this machine has no source port left for the
-/// destination and say nothing about the endpoint. A connection to itself (an unused port of loopback inside the
-/// range of source ports) is `ConnectionRefused`.
+/// See [`OpenError`].
 ///
 /// Cancellation: dropping the future closes the socket, which frees its port at once.
-pub async fn connect(endpoint: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+pub async fn connect(endpoint: SocketAddr, options: &ConnectOptions) -> Result<TcpStream, OpenError> {
     let socket = match endpoint {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    prepare(&socket, options)?;
-    let stream = socket.connect(endpoint).await?;
-    if stream.local_addr()? == stream.peer_addr()? {
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        return Err(io::Error::new(
+    let socket = socket.map_err(OpenError::Local)?;
+    prepare(&socket, options).map_err(OpenError::Local)?;
+    if let Some(source) = options.source {
+        bind(&socket, source, options.reach)?;
+    }
+    let stream = socket.connect(endpoint).await.map_err(OpenError::from_connect)?;
+    if is_itself(&stream).map_err(OpenError::Connect)? {
+        reset_on_close(&stream);
+        let itself = io::Error::new(
             io::ErrorKind::ConnectionRefused,
             "connected to itself: nothing listens there",
-        ));
+        );
+        return Err(OpenError::Connect(itself));
     }
     Ok(stream)
+}
+
+impl OpenError {
+    fn from_connect(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::NoPort(error),
+            _ => Self::Connect(error),
+        }
+    }
+}
+
+fn is_itself(stream: &TcpStream) -> io::Result<bool> {
+    Ok(stream.local_addr()? == stream.peer_addr()?)
 }
 
 fn prepare(socket: &TcpSocket, options: &ConnectOptions) -> io::Result<()> {
@@ -54,13 +87,18 @@ fn prepare(socket: &TcpSocket, options: &ConnectOptions) -> io::Result<()> {
         // Linux before 6.3 lacks the option; the connection works without it.
         let _ = sockopt::set_local_port_range(socket, low, high);
     }
-    if let Some(source) = options.source {
-        sockopt::set_bind_address_no_port(socket)?;
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
     socket.set_nodelay(true)?;
     options.tcp.apply(&SockRef::from(socket))?;
     sockopt::set_no_time_wait(socket)
+}
+
+/// Without a port: `connect()` chooses that for the destination. So it can only fail for the address.
+fn bind(socket: &TcpSocket, source: IpAddr, reach: Reach) -> Result<(), OpenError> {
+    sockopt::set_bind_address_no_port(socket).map_err(OpenError::Local)?;
+    if reach == Reach::Routed && source.is_ipv6() {
+        SockRef::from(socket).set_freebind_v6(true).map_err(OpenError::Local)?;
+    }
+    socket.bind(SocketAddr::new(source, 0)).map_err(OpenError::Source)
 }
 
 /// The kernel's range of source ports, both ends included; `None` where it cannot be read.
@@ -90,6 +128,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let options = ConnectOptions {
             source: Some(IpAddr::from([127, 0, 0, 7])),
+            reach: Reach::Assigned,
             tcp: TcpOptions::default(),
             port_range: local_port_range(),
         };
@@ -111,10 +150,23 @@ mod tests {
         };
         let options = ConnectOptions {
             source: None,
+            reach: Reach::Assigned,
             tcp: TcpOptions::default(),
             port_range: None,
         };
         let error = connect(address, &options).await.expect_err("nothing listens");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(matches!(error, OpenError::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_no_want_of_ports() {
+        let options = ConnectOptions {
+            source: Some(IpAddr::from([192, 0, 2, 1])),
+            reach: Reach::Assigned,
+            tcp: TcpOptions::default(),
+            port_range: None,
+        };
+        let error = connect(SocketAddr::from(([127, 0, 0, 1], 9)), &options).await;
+        assert!(matches!(error, Err(OpenError::Source(_))), "{error:?}");
     }
 }

@@ -1,14 +1,20 @@
 //! Sockets: how they are opened, bound and closed. Nothing here knows what travels over them.
 
 mod connect;
+mod kernel;
 mod listen;
+mod local;
+mod sock_diag;
 #[allow(unsafe_code)]
 pub mod sockopt;
 
 use std::{io, time::Duration};
 
-pub use connect::{ConnectOptions, connect, local_port_range};
+pub use connect::{ConnectOptions, OpenError, connect, local_port_range};
+pub use kernel::{Kernel, TcpCounters, supports_local_port_range};
 pub use listen::bind;
+pub use local::{Reach, check_source, source_towards};
+pub use sock_diag::{TcpSocketRow, TcpState, tcp_sockets, time_wait_total};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 

@@ -1,11 +1,11 @@
 //! The idle connections of one endpoint on one worker: which is taken next and which must go. Pure: time comes in.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{CloseReason, Connection, Liveness, limit::Permit};
-use crate::config;
+use crate::config::{self, Order};
 
 /// A connection with what the pool must know of it.
 #[derive(Debug)]
@@ -20,21 +20,36 @@ pub(super) struct Idle<C> {
     pub(super) requests: u64,
 }
 
-/// One worker's idle connections, the newest last. Boxed, since a connection is handed from place to place several
-/// times per request.
-#[derive(Debug)]
-#[allow(clippy::vec_box, reason = "see above")]
-pub(super) struct IdleSet<C> {
-    connections: Vec<Box<Idle<C>>>,
+/// What a connection must fulfil to be kept and used: the policy, with the idle timeout that is in force.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) idle_timeout: Duration,
+    pub(super) policy: config::Pool,
 }
 
-/// What [`IdleSet::take`] and [`IdleSet::evict`] sorted out, to be closed once the lock is released.
+/// Which of the idle connections a request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Any,
+    /// One that has not been idle for as long as this: for a request that must not be sent twice, since an endpoint
+    /// rarely closes what it has just used.
+    IdleUnder(Duration),
+}
+
+/// One worker's idle connections, in the order in which they came. Boxed, since a connection is handed from place to
+/// place several times per request.
+#[derive(Debug)]
+pub(super) struct IdleSet<C> {
+    connections: VecDeque<Box<Idle<C>>>,
+}
+
+/// What was sorted out, to be closed once the lock is released.
 pub(super) type Evicted<C> = Vec<(Box<Idle<C>>, CloseReason)>;
 
 impl<C: Connection> IdleSet<C> {
     pub(super) fn new() -> Self {
         Self {
-            connections: Vec::new(),
+            connections: VecDeque::new(),
         }
     }
 
@@ -43,19 +58,19 @@ impl<C: Connection> IdleSet<C> {
     }
 
     pub(super) fn push(&mut self, idle: Box<Idle<C>>) {
-        self.connections.push(idle);
+        self.connections.push_back(idle);
     }
 
-    /// The most recently used connection that is fit for a request. Newest first keeps the set as small as the load
-    /// allows: the ones at the other end grow old and are evicted.
+    /// The next connection that is fit for a request.
     pub(super) fn take(
         &mut self,
-        policy: &config::Pool,
+        terms: &Terms,
+        wanted: Wanted,
         now: Instant,
         evicted: &mut Evicted<C>,
     ) -> Option<Box<Idle<C>>> {
-        while let Some(idle) = self.connections.pop() {
-            match unfit(&idle, policy, now) {
+        while let Some(idle) = self.next(terms.policy.order, wanted, now) {
+            match unfit(&idle, terms, now) {
                 None => return Some(idle),
                 Some(reason) => evicted.push((idle, reason)),
             }
@@ -63,20 +78,46 @@ impl<C: Connection> IdleSet<C> {
         None
     }
 
-    /// The newest connection as it is, for a sibling worker, who looks at it himself.
-    pub(super) fn steal(&mut self) -> Option<Box<Idle<C>>> {
-        self.connections.pop()
+    /// The next connection as it is, for a sibling worker, who looks at it himself.
+    pub(super) fn steal(&mut self, order: Order, wanted: Wanted, now: Instant) -> Option<Box<Idle<C>>> {
+        self.next(order, wanted, now)
+    }
+
+    /// The one that came last, as it is.
+    pub(super) fn pop_newest(&mut self) -> Option<Box<Idle<C>>> {
+        self.connections.pop_back()
+    }
+
+    fn next(&mut self, order: Order, wanted: Wanted, now: Instant) -> Option<Box<Idle<C>>> {
+        match wanted {
+            Wanted::Any => match order {
+                // Keeps the set as small as the load allows: those at the other end grow old and are evicted.
+                Order::NewestFirst => self.connections.pop_back(),
+                Order::OldestFirst => self.connections.pop_front(),
+                Order::Random => {
+                    let last = self.connections.len().checked_sub(1)?;
+                    self.connections.remove(fastrand::usize(..=last))
+                }
+            },
+            Wanted::IdleUnder(limit) => {
+                let newest = self.connections.back()?;
+                let idle_for = now.saturating_duration_since(newest.idle_since);
+                (idle_for < limit).then(|| self.connections.pop_back())?
+            }
+        }
     }
 
     /// Sorts out everything that is no longer fit for a request.
-    pub(super) fn evict(&mut self, policy: &config::Pool, now: Instant, evicted: &mut Evicted<C>) {
-        let unfit = self
-            .connections
-            .extract_if(.., |idle| unfit(idle, policy, now).is_some());
-        evicted.extend(unfit.map(|idle| {
-            let reason = self::unfit(&idle, policy, now).unwrap_or(CloseReason::ClosedByEndpoint);
-            (idle, reason)
-        }));
+    pub(super) fn evict(&mut self, terms: &Terms, now: Instant, evicted: &mut Evicted<C>) {
+        if !self.connections.iter().any(|idle| unfit(idle, terms, now).is_some()) {
+            return;
+        }
+        for idle in std::mem::take(&mut self.connections) {
+            match unfit(&idle, terms, now) {
+                None => self.connections.push_back(idle),
+                Some(reason) => evicted.push((idle, reason)),
+            }
+        }
     }
 
     /// Sorts out the `count` that have been here for the longest.
@@ -86,29 +127,53 @@ impl<C: Connection> IdleSet<C> {
     }
 
     /// Takes everything out.
-    pub(super) fn clear(&mut self) -> Vec<Box<Idle<C>>> {
+    pub(super) fn clear(&mut self) -> VecDeque<Box<Idle<C>>> {
         std::mem::take(&mut self.connections)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
+        self.connections.iter().map(|idle| &idle.connection)
     }
 }
 
 /// Why a connection may not carry a further request; `None`: it may.
-pub(super) fn unfit<C: Connection>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+pub(super) fn unfit<C: Connection>(idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
     match idle.connection.liveness() {
         Liveness::Silent => {}
         Liveness::Closed => return Some(CloseReason::ClosedByEndpoint),
         Liveness::Reset => return Some(CloseReason::ResetByEndpoint),
         Liveness::Readable => return Some(CloseReason::UnexpectedBytes),
+        Liveness::SourceGone => return Some(CloseReason::SourceGone),
     }
-    too_old(idle, policy, now)
+    too_old(idle, terms, now)
 }
 
 /// Why a connection has done its work, by age and use alone: all that a worker can tell of a sibling's.
-pub(super) fn too_old<C>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
-    if now.saturating_duration_since(idle.idle_since) >= policy.idle_timeout {
+pub(super) fn too_old<C>(idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
+    if now.saturating_duration_since(idle.idle_since) >= terms.idle_timeout {
         Some(CloseReason::IdleTimeout)
-    } else if idle.retires.is_some_and(|at| now >= at) {
+    } else {
+        worn_out(idle, &terms.policy, now)
+    }
+}
+
+/// Why a connection has done its work, however long it has been idle.
+fn worn_out<C>(idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+    if idle.retires.is_some_and(|at| now >= at) {
         Some(CloseReason::MaxLifetime)
     } else if policy.max_requests > 0 && idle.requests >= policy.max_requests {
+        Some(CloseReason::MaxRequests)
+    } else {
+        None
+    }
+}
+
+/// Why the request that a connection now carries is its last; `None`: it may carry more. One that retires before its
+/// idle timeout could end it counts as if it retired now.
+pub(super) fn last_use<C>(idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
+    if idle.retires.is_some_and(|at| now + terms.idle_timeout >= at) {
+        Some(CloseReason::MaxLifetime)
+    } else if terms.policy.max_requests > 0 && idle.requests + 1 >= terms.policy.max_requests {
         Some(CloseReason::MaxRequests)
     } else {
         None
@@ -123,7 +188,10 @@ pub(super) fn retirement(opened: Instant, max_lifetime: Duration, random: f64) -
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::limit::Limit, *};
+    use super::{
+        super::{End, FirstClose, limit::Limit},
+        *,
+    };
     use std::{cell::Cell, sync::Arc};
 
     /// A connection that is what the test says it is.
@@ -149,23 +217,26 @@ pub(super) mod tests {
             self.liveness.get()
         }
 
-        fn adopt(self) -> Result<Self, CloseReason> {
+        fn watch(&self, _: &mut std::task::Context<'_>) {}
+
+        fn adopt(self) -> Result<Self, (CloseReason, FirstClose)> {
             match self.liveness.get() {
                 Liveness::Silent => Ok(self),
-                _ => Err(CloseReason::ClosedByEndpoint),
+                _ => Err((CloseReason::ClosedByEndpoint, FirstClose::EndpointFin)),
             }
         }
 
-        fn close(self, reason: CloseReason) {
+        fn close(self, end: End<Self>) {
             if let Some(closed) = &self.closed {
-                let _ = closed.send((self.id, reason));
+                let _ = closed.send((self.id, end.reason));
             }
+            end.done(FirstClose::OurFin);
         }
     }
 
     pub(in super::super) fn policy() -> config::Pool {
         config::Pool {
-            idle_timeout: Duration::from_secs(4),
+            idle_timeout: config::IdleTimeout::After(Duration::from_secs(4)),
             max_lifetime: Duration::from_secs(600),
             max_requests: 3,
             max_idle: 8,
@@ -174,6 +245,14 @@ pub(super) mod tests {
                 timeout: Duration::from_secs(1),
                 queue: 10,
             },
+            ..config::Pool::default()
+        }
+    }
+
+    fn terms(order: Order) -> Terms {
+        Terms {
+            idle_timeout: Duration::from_secs(4),
+            policy: config::Pool { order, ..policy() },
         }
     }
 
@@ -188,22 +267,75 @@ pub(super) mod tests {
         })
     }
 
+    fn order_of_use(order: Order) -> Vec<u32> {
+        let (limit, now, mut set) = (Limit::new(9), Instant::now(), IdleSet::new());
+        for id in 1..=5 {
+            set.push(idle(&limit, id, now));
+        }
+        let mut evicted = Vec::new();
+        let take = || set.take(&terms(order), Wanted::Any, now, &mut evicted);
+        let used = std::iter::from_fn(take).map(|idle| idle.connection.id).collect();
+        assert!(evicted.is_empty());
+        used
+    }
+
     #[test]
-    fn the_newest_is_taken_first() {
+    fn connections_are_used_in_the_order_of_the_policy() {
+        assert_eq!(order_of_use(Order::NewestFirst), [5, 4, 3, 2, 1]);
+        assert_eq!(order_of_use(Order::OldestFirst), [1, 2, 3, 4, 5]);
+        let orders: std::collections::HashSet<_> = (0..100).map(|_| order_of_use(Order::Random)).collect();
+        assert!(orders.len() > 10, "{orders:?}");
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, [1, 2, 3, 4, 5]);
+        }
+    }
+
+    #[test]
+    fn a_write_gets_only_what_was_idle_for_a_short_time_and_leaves_the_rest() {
         let (limit, now, mut set) = (Limit::new(9), Instant::now(), IdleSet::new());
         set.push(idle(&limit, 1, now));
-        set.push(idle(&limit, 2, now));
-        let mut evicted = Vec::new();
-        assert_eq!(set.take(&policy(), now, &mut evicted).map(|i| i.connection.id), Some(2));
-        assert_eq!(set.take(&policy(), now, &mut evicted).map(|i| i.connection.id), Some(1));
-        assert!(set.take(&policy(), now, &mut evicted).is_none() && evicted.is_empty());
+        set.push(idle(&limit, 2, now + Duration::from_secs(1)));
+        let later = now + Duration::from_secs(2);
+        let (write, mut evicted) = (Wanted::IdleUnder(Duration::from_millis(1500)), Vec::new());
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let taken = set.take(&terms(order), write, later, &mut evicted);
+            let expected = (order == Order::OldestFirst).then_some(2);
+            assert_eq!(taken.map(|idle| idle.connection.id), expected, "{order:?}");
+        }
+        assert_eq!((set.len(), evicted.len()), (1, 0));
+        assert!(
+            set.take(&terms(Order::NewestFirst), Wanted::Any, later, &mut evicted)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn the_last_use_is_foreseen() {
+        let (limit, now) = (Limit::new(9), Instant::now());
+        let terms = terms(Order::NewestFirst);
+        let with = |requests, retires| Idle {
+            requests,
+            retires,
+            ..*idle(&limit, 1, now)
+        };
+        let soon = Some(now + Duration::from_secs(4));
+        let late = Some(now + Duration::from_secs(5));
+        assert_eq!(last_use(&with(1, late), &terms, now), None);
+        assert_eq!(last_use(&with(2, None), &terms, now), Some(CloseReason::MaxRequests));
+        assert_eq!(last_use(&with(0, soon), &terms, now), Some(CloseReason::MaxLifetime));
     }
 
     #[test]
     fn each_kind_of_unfitness_has_its_reason() {
         let (limit, now, mut set) = (Limit::new(9), Instant::now(), IdleSet::new());
         let later = now + Duration::from_secs(3);
-        for (id, liveness) in [(1, Liveness::Closed), (2, Liveness::Reset), (3, Liveness::Readable)] {
+        for (id, liveness) in [
+            (1, Liveness::Closed),
+            (2, Liveness::Reset),
+            (3, Liveness::Readable),
+            (8, Liveness::SourceGone),
+        ] {
             let idle = idle(&limit, id, now);
             idle.connection.liveness.set(liveness);
             set.push(idle);
@@ -222,7 +354,7 @@ pub(super) mod tests {
         }));
         set.push(idle(&limit, 7, now));
         let mut evicted = Vec::new();
-        set.evict(&policy(), later, &mut evicted);
+        set.evict(&terms(Order::NewestFirst), later, &mut evicted);
         let reasons: Vec<_> = evicted
             .iter()
             .map(|(idle, reason)| (idle.connection.id, *reason))
@@ -233,6 +365,7 @@ pub(super) mod tests {
                 (1, CloseReason::ClosedByEndpoint),
                 (2, CloseReason::ResetByEndpoint),
                 (3, CloseReason::UnexpectedBytes),
+                (8, CloseReason::SourceGone),
                 (4, CloseReason::IdleTimeout),
                 (5, CloseReason::MaxLifetime),
                 (6, CloseReason::MaxRequests),

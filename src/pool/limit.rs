@@ -6,17 +6,26 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::idle::Idle;
+
+/// How soon one more connection is tried after it turned out that no further one could be opened.
+const CEILING_RISES: Duration = Duration::from_secs(1);
+
+/// No ceiling.
+const OPEN: usize = usize::MAX;
 
 /// The limit of one endpoint and the queue of those who wait at it.
 #[derive(Debug)]
 pub(super) struct Limit<C> {
     held: AtomicUsize,
     max: AtomicUsize,
+    /// As many connections as there turned out to be source ports for; [`OPEN`] while there are enough.
+    ceiling: AtomicUsize,
     /// Length of `queue`, readable without its lock.
     waiting: AtomicUsize,
     queue: Mutex<Queue<C>>,
@@ -26,11 +35,15 @@ pub(super) struct Limit<C> {
 struct Queue<C> {
     waiters: VecDeque<(u64, oneshot::Sender<Grant<C>>)>,
     next: u64,
+    /// When the ceiling is raised by one, to see whether it still holds.
+    ceiling_rises: Option<Instant>,
+    /// The ceiling was raised, and nothing has failed since.
+    is_rising: bool,
 }
 
 /// The right to hold one connection; gives itself back when dropped. Only [`Limit`] makes one.
 #[derive(Debug)]
-pub struct Permit<C>(Arc<Limit<C>>);
+pub struct Permit<C>(Option<Arc<Limit<C>>>);
 
 /// What ends a wait.
 #[derive(Debug)]
@@ -54,10 +67,13 @@ impl<C> Limit<C> {
         Arc::new(Self {
             held: AtomicUsize::new(0),
             max: AtomicUsize::new(max),
+            ceiling: AtomicUsize::new(OPEN),
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(Queue {
                 waiters: VecDeque::new(),
                 next: 0,
+                ceiling_rises: None,
+                is_rising: false,
             }),
         })
     }
@@ -77,11 +93,64 @@ impl<C> Limit<C> {
     }
 
     pub(super) fn try_acquire(self: &Arc<Self>) -> Option<Permit<C>> {
-        let max = self.max.load(SeqCst);
+        let max = self.max.load(SeqCst).min(self.ceiling.load(SeqCst));
         self.held
             .fetch_update(SeqCst, SeqCst, |held| (held < max).then_some(held + 1))
             .ok()?;
-        Some(Permit(Arc::clone(self)))
+        Some(Permit(Some(Arc::clone(self))))
+    }
+
+    /// Whether connections are wanting because no further one can be opened, and not because of the limit.
+    pub(super) fn is_under_ceiling(&self) -> bool {
+        self.ceiling.load(SeqCst) != OPEN
+    }
+
+    /// Gives back a permit for which no connection could be opened for want of source ports, and lets nobody try again
+    /// until one comes free: a connection ends, or [`CEILING_RISES`] has passed.
+    pub(super) fn lower_ceiling(&self, permit: Permit<C>, now: Instant) {
+        let mut queue = self.queue.lock().expect("no panic under this lock");
+        queue.ceiling_rises = Some(now + CEILING_RISES);
+        queue.is_rising = false;
+        let held = self.held.fetch_sub(1, SeqCst) - 1;
+        self.ceiling.fetch_min(held, SeqCst);
+        drop(queue);
+        permit.forget();
+    }
+
+    /// A connection was opened: while the ceiling is being raised, two more may try, so that it is gone soon. Otherwise
+    /// it has only taken the place of one that ended.
+    pub(super) fn note_opened(self: &Arc<Self>) {
+        if !self.is_under_ceiling() {
+            return;
+        }
+        let is_rising = self.queue.lock().expect("no panic under this lock").is_rising;
+        if is_rising {
+            let lifted = |ceiling: usize| (ceiling != OPEN).then(|| ceiling.max(self.held()).saturating_add(2));
+            let _ = self.ceiling.fetch_update(SeqCst, SeqCst, lifted);
+            self.serve_waiters();
+        }
+    }
+
+    /// Raises the ceiling if its time has come; takes it away when nobody waits any more.
+    pub(super) fn tick(self: &Arc<Self>, now: Instant) {
+        if !self.is_under_ceiling() {
+            return;
+        }
+        let mut queue = self.queue.lock().expect("no panic under this lock");
+        if queue.ceiling_rises.is_some_and(|at| now < at) {
+            return;
+        }
+        let ceiling = if queue.waiters.is_empty() {
+            queue.ceiling_rises = None;
+            OPEN
+        } else {
+            queue.ceiling_rises = Some(now + CEILING_RISES);
+            queue.is_rising = true;
+            self.ceiling.load(SeqCst).max(self.held()).saturating_add(1)
+        };
+        self.ceiling.store(ceiling, SeqCst);
+        drop(queue);
+        self.serve_waiters();
     }
 
     /// Takes a place at the end of the queue; `None` when `length` wait already.
@@ -149,8 +218,17 @@ impl<C> Limit<C> {
 
 impl<C> Drop for Permit<C> {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, SeqCst);
-        self.0.serve_waiters();
+        if let Some(limit) = &self.0 {
+            limit.held.fetch_sub(1, SeqCst);
+            limit.serve_waiters();
+        }
+    }
+}
+
+impl<C> Permit<C> {
+    /// For whoever has given it back already.
+    fn forget(mut self) {
+        self.0 = None;
     }
 }
 
@@ -213,6 +291,44 @@ mod tests {
         drop(permit);
         drop(waiter.abandon().expect("it was granted"));
         assert_eq!(limit.held(), 0);
+    }
+
+    #[test]
+    fn nobody_tries_again_until_a_connection_ends_or_a_second_has_passed() {
+        let (limit, now) = (Limit::<()>::new(9), Instant::now());
+        let held = limit.try_acquire().expect("free");
+        limit.lower_ceiling(limit.try_acquire().expect("free"), now);
+        assert_eq!(limit.held(), 1);
+        assert!(limit.is_under_ceiling() && limit.try_acquire().is_none());
+        let mut first = limit.join(9).expect("room");
+        let mut second = limit.join(9).expect("room");
+        drop(held);
+        let Ok(Grant::Permit(permit)) = first.granted.try_recv() else {
+            panic!("a port came free with the connection")
+        };
+        limit.tick(now + CEILING_RISES - Duration::from_millis(1));
+        assert!(second.granted.try_recv().is_err());
+        limit.tick(now + CEILING_RISES);
+        assert!(matches!(second.granted.try_recv(), Ok(Grant::Permit(_))));
+        drop(permit);
+    }
+
+    #[test]
+    fn a_ceiling_is_gone_soon_when_ports_are_there_again() {
+        let (limit, now) = (Limit::<()>::new(9), Instant::now());
+        limit.lower_ceiling(limit.try_acquire().expect("free"), now);
+        let waiters: Vec<_> = (0..9).map(|_| limit.join(9).expect("room")).collect();
+        limit.tick(now + CEILING_RISES);
+        let mut opened = Vec::new();
+        for mut waiter in waiters {
+            opened.push(waiter.granted.try_recv().expect("each success lets two more try"));
+            limit.note_opened();
+        }
+        assert_eq!(limit.held(), 9);
+        limit.tick(now + CEILING_RISES);
+        assert!(limit.is_under_ceiling(), "it has been raised just now");
+        limit.tick(now + 2 * CEILING_RISES);
+        assert!(!limit.is_under_ceiling());
     }
 
     #[test]

@@ -1,59 +1,88 @@
 //! The kept connections of one endpoint.
 //!
 //! # Which connection does a request get?
-//! The most recently used idle one of its own worker; failing that, one of a sibling worker; failing that, the right to
-//! open one (a [`Permit`]), of which there are exactly `max_connections` over all workers. When all are in use the
-//! request waits in order, and gets the first connection that comes back or the first permit, whichever is earlier.
+//! One of its own worker's idle ones (which one: [`config::Order`]); failing that, one of a sibling worker; failing that,
+//! the right to open one (a [`Permit`]), of which there are exactly `max_connections` over all workers. When all are in
+//! use the request waits in order, and gets the first connection that comes back or the first permit, whichever is
+//! earlier. A request that must not be sent twice may ask for a connection that was in use a moment ago ([`Wanted`]).
 //!
 //! # How does a connection come back?
 //! By [`Pooled::check_in`], which only the end of an exchange at its exact border may call. A [`Pooled`] that is dropped
 //! otherwise is closed: what state it is in, nobody knows.
 //!
+//! # How does a connection end?
+//! By [`Connection::close`], with an [`End`] that says why and in which manner; who closed first comes back with it. The
+//! permit is free once the connection is gone, so that there are never more than `max_connections`.
+//!
 //! # What does it cost?
 //! A checkout on the own shard is one uncontended lock and no system call: an idle socket stays registered with its
 //! worker's reactor, whose readiness tells whether the endpoint has closed it or sent something.
 //!
-//! The pool is generic over its connection and opens none itself.
+//! The pool is generic over its connection and opens none itself. One pool serves connections of one kind: whatever
+//! makes two connections differ for the endpoint makes two pools.
 
+mod counts;
 mod idle;
+mod learn;
 mod limit;
 mod pooled;
 mod reason;
+mod steal;
+mod wait;
+mod warm;
 
 use std::{
-    future::Future,
+    collections::VecDeque,
     mem,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
+    task::{Context, Waker},
+    time::Duration,
 };
 
-use idle::{Evicted, Idle, IdleSet};
-use limit::{Grant, Limit};
+use counts::Counts;
+use idle::{Evicted, Idle, IdleSet, Terms};
+use limit::Limit;
 use tokio::time::Instant;
 
+pub use counts::{End, Reuse, Status};
+pub use idle::Wanted;
+pub use learn::Learning;
 pub use limit::Permit;
 pub use pooled::{Pooled, Reused};
-pub use reason::{CloseReason, OpenReason};
+pub use reason::{CloseReason, FirstClose, OpenReason};
+pub use warm::Warming;
 
 use crate::config;
+
+/// How often [`Pool::sweep`] is to be called on each worker.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long nothing is opened ahead of need after that has failed.
+const WARM_REST: Duration = Duration::from_secs(1);
 
 /// What the pool asks of what it keeps.
 pub trait Connection: Send + 'static {
     /// The state of an idle connection as the reactor of its worker last saw it, without a system call.
     fn liveness(&self) -> Liveness;
 
+    /// Has `context` woken as soon as an idle connection shows anything: it is dead then. A later read undoes that.
+    fn watch(&self, context: &mut Context<'_>);
+
     /// Moves it to the calling worker's reactor and looks at the socket itself.
     ///
     /// # Errors
-    /// Why it cannot be used, once it has been closed for that.
-    fn adopt(self) -> Result<Self, CloseReason>
+    /// Why it cannot be used, once it has been closed for that, and who closed it first.
+    fn adopt(self) -> Result<Self, (CloseReason, FirstClose)>
     where
         Self: Sized;
 
-    /// Ends it in the way that the reason demands.
-    fn close(self, reason: CloseReason);
+    /// Ends it in the way that the end demands, and says to the end when it is done.
+    fn close(self, end: End<Self>)
+    where
+        Self: Sized;
 }
 
 /// What an idle connection shows.
@@ -64,6 +93,8 @@ pub enum Liveness {
     Reset,
     /// Bytes that no request asked for.
     Readable,
+    /// Its source address is not on this machine any more.
+    SourceGone,
 }
 
 /// The pool of one endpoint.
@@ -74,9 +105,17 @@ pub struct Pool<C: Connection> {
     limit: Arc<Limit<C>>,
     idle: AtomicUsize,
     max_idle: AtomicUsize,
+    /// For what is rare; the shards have it too.
+    policy: RwLock<config::Pool>,
+    learning: Arc<Mutex<Learning>>,
+    /// Seconds of the last `Keep-Alive: timeout=N`, so that the same again costs one load.
+    stated: AtomicU64,
+    /// Connections that are being opened ahead of need.
+    warming: AtomicUsize,
+    warm_resumes: Mutex<Option<Instant>>,
     /// Once set, what comes back is closed for this reason.
     closed: OnceLock<CloseReason>,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 /// Keeps neighbours off each other's cache line.
@@ -87,34 +126,10 @@ struct Shard<C>(Mutex<ShardState<C>>);
 #[derive(Debug)]
 struct ShardState<C> {
     idle: IdleSet<C>,
-    policy: config::Pool,
+    terms: Terms,
+    /// Woken when an idle connection of this worker shows anything, so that a sweep follows.
+    alarm: Waker,
     reused: u64,
-}
-
-#[derive(Debug)]
-struct Counts {
-    opened: [AtomicU64; OpenReason::ALL.len()],
-    closed: [AtomicU64; CloseReason::ALL.len()],
-    stolen: AtomicU64,
-    waited: AtomicU64,
-    wait_timeouts: AtomicU64,
-    queue_full: AtomicU64,
-}
-
-/// What the pool looks like at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Connections that exist, idle ones included.
-    pub connections: usize,
-    pub idle: usize,
-    pub waiting: usize,
-    pub reused: u64,
-    pub stolen: u64,
-    pub waited: u64,
-    pub wait_timeouts: u64,
-    pub queue_full: u64,
-    pub opened: Vec<(OpenReason, u64)>,
-    pub closed: Vec<(CloseReason, u64)>,
 }
 
 /// The answer to a checkout.
@@ -132,14 +147,22 @@ pub enum CheckoutError {
     QueueFull,
     #[error("all connections are in use and none became free in time")]
     TimedOut,
+    #[error("no source port is free towards the endpoint and no connection became free in time")]
+    NoPort,
 }
 
 impl<C: Connection> Pool<C> {
-    pub fn new(policy: &config::Pool, workers: usize) -> Arc<Self> {
+    /// A pool for `workers` workers. `learning` is what another pool has learned of the same endpoint.
+    pub fn new(policy: &config::Pool, workers: usize, learning: Arc<Mutex<Learning>>) -> Arc<Self> {
+        let terms = Terms {
+            idle_timeout: lock(&learning).idle_timeout(policy.idle_timeout),
+            policy: *policy,
+        };
         let shard = || {
             Shard(Mutex::new(ShardState {
                 idle: IdleSet::new(),
-                policy: *policy,
+                terms,
+                alarm: Waker::noop().clone(),
                 reused: 0,
             }))
         };
@@ -148,96 +171,94 @@ impl<C: Connection> Pool<C> {
             limit: Limit::new(policy.max_connections),
             idle: AtomicUsize::new(0),
             max_idle: AtomicUsize::new(policy.max_idle),
+            policy: RwLock::new(*policy),
+            learning,
+            stated: AtomicU64::new(u64::MAX),
+            warming: AtomicUsize::new(0),
+            warm_resumes: Mutex::new(None),
             closed: OnceLock::new(),
-            counts: Counts {
-                opened: Default::default(),
-                closed: Default::default(),
-                stolen: AtomicU64::new(0),
-                waited: AtomicU64::new(0),
-                wait_timeouts: AtomicU64::new(0),
-                queue_full: AtomicU64::new(0),
-            },
+            counts: Arc::default(),
         })
     }
 
     /// Puts a reloaded policy in force; kept connections stay, as far as it lets them.
     pub fn set_policy(&self, policy: &config::Pool) {
-        for shard in &self.shards {
-            shard.lock().policy = *policy;
-        }
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = *policy;
+        self.set_terms();
         self.max_idle.store(policy.max_idle, Relaxed);
         self.limit.set_max(policy.max_connections);
     }
 
-    /// Finds a connection for a request on `worker`, or the right to open one; waits for either at most until
-    /// `deadline` is ready.
-    ///
-    /// Cancellation: the place in the queue is given up, and what was granted in the same moment goes back.
-    pub async fn checkout(
-        self: &Arc<Self>,
-        worker: usize,
-        now: Instant,
-        deadline: impl Future<Output = ()>,
-    ) -> Result<Checkout<C>, CheckoutError> {
-        if let Some(found) = self.try_checkout(worker, now) {
-            return Ok(found);
-        }
-        self.wait(worker, now, deadline).await
-    }
-
-    /// As [`Pool::checkout`], without waiting.
-    pub fn try_checkout(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Checkout<C>> {
+    /// Finds an idle connection for a request on `worker`, or the right to open one, without waiting.
+    pub fn try_checkout(self: &Arc<Self>, worker: usize, wanted: Wanted, now: Instant) -> Option<Checkout<C>> {
         if self.max_idle.load(Relaxed) == 0 {
             return Some(Checkout::Open(self.limit.try_acquire()?, OpenReason::PoolingOff));
         }
         let mut evicted = Evicted::new();
-        let found = match self.take_own(worker, now, &mut evicted) {
+        let found = match self.take_own(worker, wanted, now, &mut evicted) {
             Some(idle) => Ok(idle),
-            None => self.steal(worker, now, &mut evicted),
+            None => self.steal(worker, wanted, now, &mut evicted),
         };
-        self.close_evicted(evicted);
-        match found {
-            Ok(idle) => Some(Checkout::Reused(self.pooled(idle, Reused::Yes))),
-            Err(reason) => Some(Checkout::Open(self.limit.try_acquire()?, reason)),
+        if !evicted.is_empty() {
+            self.close_evicted(evicted, now);
         }
+        let reason = match found {
+            Ok(idle) => return Some(Checkout::Reused(self.pooled(idle, Reused::Yes))),
+            Err(reason) => reason,
+        };
+        let permit = self.limit.try_acquire();
+        let permit = permit.or_else(|| self.permit_of_idle(worker, reason, now))?;
+        Some(Checkout::Open(permit, reason))
     }
 
     /// Takes charge of a connection that was opened with `permit`.
-    pub fn opened(
-        self: &Arc<Self>,
-        connection: C,
-        permit: Permit<C>,
-        reason: OpenReason,
-        now: Instant,
-        max_lifetime: std::time::Duration,
-    ) -> Pooled<C> {
-        self.counts.opened[reason as usize].fetch_add(1, Relaxed);
-        let retires = idle::retirement(now, max_lifetime, fastrand::f64());
+    pub fn opened(self: &Arc<Self>, connection: C, permit: Permit<C>, reason: OpenReason, now: Instant) -> Pooled<C> {
+        self.counts.opened(reason);
+        self.limit.note_opened();
         let idle = Idle {
             connection,
             permit,
             opened: now,
             idle_since: now,
-            retires,
+            retires: idle::retirement(now, self.policy().max_lifetime, fastrand::f64()),
             requests: 0,
         };
         self.pooled(Box::new(idle), Reused::No)
     }
 
-    /// Closes what `worker` keeps and should not: dead, too old, idle for too long. To be called every 250 ms or so, so
-    /// that a socket which the endpoint has closed never stays (CLOSE_WAIT).
-    pub fn sweep(&self, worker: usize, now: Instant) {
+    /// Counts a connection to the same endpoint that is not of the pool, and gives what its end is to be told with.
+    pub fn count_opened(&self, reason: OpenReason) {
+        self.counts.opened(reason);
+    }
+
+    /// The end of a connection that is not of the pool.
+    pub fn end_of_other(&self, reason: CloseReason) -> End<C> {
+        End::new(reason, self.policy().close, &self.counts, None)
+    }
+
+    /// Closes what `worker` keeps and should not: dead, too old, idle for too long. To be called every
+    /// [`SWEEP_INTERVAL`], and when `alarm` is woken: an idle connection has shown something then. So a socket that the
+    /// endpoint has closed does not stay (CLOSE_WAIT).
+    pub fn sweep(&self, worker: usize, now: Instant, alarm: &Waker) {
         let mut evicted = Evicted::new();
         {
             let mut state = self.shards[worker].lock();
-            let policy = state.policy;
-            state.idle.evict(&policy, now, &mut evicted);
+            state.set_alarm(alarm);
+            let terms = state.terms;
+            state.idle.evict(&terms, now, &mut evicted);
             // More than there may be are left only by a reload that lowered the limit.
-            let surplus = self.idle.load(Relaxed).saturating_sub(evicted.len() + policy.max_idle);
+            let surplus = self
+                .idle
+                .load(Relaxed)
+                .saturating_sub(evicted.len() + terms.policy.max_idle);
             state.idle.evict_oldest(surplus, &mut evicted);
         }
         self.idle.fetch_sub(evicted.len(), Relaxed);
-        self.close_evicted(evicted);
+        self.close_evicted(evicted, now);
+        if worker == 0 {
+            self.forget_slowly(now);
+            self.limit.tick(now);
+        }
     }
 
     /// Closes everything idle, and everything that comes back from now on.
@@ -247,154 +268,64 @@ impl<C: Connection> Pool<C> {
         for shard in &self.shards {
             let idle = shard.lock().idle.clear();
             self.idle.fetch_sub(idle.len(), Relaxed);
-            self.close_evicted(idle.into_iter().map(|idle| (idle, reason)).collect());
+            self.end_all(idle, reason);
         }
     }
 
     pub fn status(&self) -> Status {
         let counts = &self.counts;
+        // A guard in the literal below would live to its end.
+        let idle_timeout = self.shards[0].lock().terms.idle_timeout;
         Status {
             connections: self.limit.held(),
             idle: self.idle.load(Relaxed),
             waiting: self.limit.waiting(),
+            idle_timeout,
             reused: self.shards.iter().map(|shard| shard.lock().reused).sum(),
             stolen: counts.stolen.load(Relaxed),
             waited: counts.waited.load(Relaxed),
             wait_timeouts: counts.wait_timeouts.load(Relaxed),
             queue_full: counts.queue_full.load(Relaxed),
-            opened: OpenReason::ALL
-                .iter()
-                .map(|r| (*r, counts.opened[*r as usize].load(Relaxed)))
-                .collect(),
-            closed: CloseReason::ALL
-                .iter()
-                .map(|r| (*r, counts.closed[*r as usize].load(Relaxed)))
-                .collect(),
+            opened: counts.by_open_reason(),
+            closed: counts.by_close_reason(),
         }
     }
 
-    fn take_own(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
+    /// Calls `visit` for every idle connection.
+    pub fn for_each_idle(&self, mut visit: impl FnMut(&C)) {
+        for shard in &self.shards {
+            shard.lock().idle.iter().for_each(&mut visit);
+        }
+    }
+
+    /// What has been learned of the endpoint, for a pool that takes this one's place.
+    pub fn learning(&self) -> Arc<Mutex<Learning>> {
+        Arc::clone(&self.learning)
+    }
+
+    fn take_own(&self, worker: usize, wanted: Wanted, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
         let mut state = self.shards[worker].lock();
-        let policy = state.policy;
-        let before = state.idle.len();
-        let idle = state.idle.take(&policy, now, evicted);
-        state.reused += u64::from(idle.is_some());
-        let taken = before - state.idle.len();
+        let ShardState {
+            idle, terms, reused, ..
+        } = &mut *state;
+        let before = idle.len();
+        let found = idle.take(terms, wanted, now, evicted);
+        *reused += u64::from(found.is_some());
+        let taken = before - idle.len();
         drop(state);
         self.idle.fetch_sub(taken, Relaxed);
-        idle
+        found
     }
 
-    /// Takes an idle connection from a sibling: two system calls to move it and one to look at it, which is less than a
-    /// new connection costs, and keeps their number at what one worker would need. Else says why one must be opened.
-    fn steal(&self, worker: usize, now: Instant, evicted: &mut Evicted<C>) -> Result<Box<Idle<C>>, OpenReason> {
-        let mut open_reason = match evicted.len() {
-            0 => OpenReason::NoneIdle,
-            _ => OpenReason::AllExpired,
-        };
-        for step in 1..self.shards.len() {
-            // In one order with `join`: a waiter that sees nothing here is seen by whoever checks in.
-            while self.idle.load(SeqCst) > 0 {
-                let sibling = &self.shards[(worker + step) % self.shards.len()];
-                let (stolen, policy) = {
-                    let mut state = sibling.lock();
-                    (state.idle.steal(), state.policy)
-                };
-                let Some(idle) = stolen else { break };
-                self.idle.fetch_sub(1, Relaxed);
-                if let Some(reason) = idle::too_old(&idle, &policy, now) {
-                    evicted.push((idle, reason));
-                } else if let Ok(idle) = self.adopt(idle) {
-                    self.counts.stolen.fetch_add(1, Relaxed);
-                    self.shards[worker].lock().reused += 1;
-                    return Ok(idle);
-                }
-                open_reason = OpenReason::AllExpired;
-            }
-        }
-        Err(open_reason)
-    }
-
-    /// Brings a connection of another worker over to this one; what is left of one that cannot be used is its permit.
-    #[allow(
-        clippy::boxed_local,
-        reason = "it comes in its box and is most often handed on in it"
-    )]
-    fn adopt(&self, idle: Box<Idle<C>>) -> Result<Box<Idle<C>>, Permit<C>> {
-        let Idle {
-            connection,
-            permit,
-            opened,
-            idle_since,
-            retires,
-            requests,
-        } = *idle;
-        match connection.adopt() {
-            Ok(connection) => Ok(Box::new(Idle {
-                connection,
-                permit,
-                opened,
-                idle_since,
-                retires,
-                requests,
-            })),
-            Err(reason) => {
-                self.counts.closed[reason as usize].fetch_add(1, Relaxed);
-                Err(permit)
-            }
-        }
-    }
-
-    async fn wait(
-        self: &Arc<Self>,
-        worker: usize,
-        now: Instant,
-        deadline: impl Future<Output = ()>,
-    ) -> Result<Checkout<C>, CheckoutError> {
-        let length = self.shards[worker].lock().policy.wait.queue;
-        let Some(waiter) = self.limit.join(length) else {
-            self.counts.queue_full.fetch_add(1, Relaxed);
-            return Err(CheckoutError::QueueFull);
-        };
-        let mut waiting = Waiting { pool: self, waiter };
-        // By the invariant of `join`.
-        if let Some(found) = self.try_checkout(worker, now) {
-            return Ok(found);
-        }
-        self.counts.waited.fetch_add(1, Relaxed);
-        tokio::select! {
-            biased;
-            granted = &mut waiting.waiter.granted => match granted {
-                Ok(grant) => Ok(self.take_up(worker, grant)),
-                Err(_) => Err(CheckoutError::TimedOut),
-            },
-            () = deadline => {
-                self.counts.wait_timeouts.fetch_add(1, Relaxed);
-                Err(CheckoutError::TimedOut)
-            }
-        }
-    }
-
-    fn take_up(self: &Arc<Self>, worker: usize, grant: Grant<C>) -> Checkout<C> {
-        match grant {
-            Grant::Permit(permit) => Checkout::Open(permit, OpenReason::NoneIdle),
-            Grant::Connection(idle) => match self.adopt(idle) {
-                Ok(idle) => {
-                    self.shards[worker].lock().reused += 1;
-                    Checkout::Reused(self.pooled(idle, Reused::Yes))
-                }
-                Err(permit) => Checkout::Open(permit, OpenReason::AllExpired),
-            },
-        }
+    fn last_use(&self, idle: &Idle<C>, worker: usize, now: Instant) -> Option<CloseReason> {
+        idle::last_use(idle, &self.shards[worker].lock().terms, now)
     }
 
     fn check_in(&self, worker: usize, mut idle: Box<Idle<C>>, now: Instant) {
-        idle.requests += 1;
-        idle.idle_since = now;
         let shard = &self.shards[worker];
         loop {
             let mut state = shard.lock();
-            if let Some(reason) = self.unwelcome(&idle, &state.policy, now) {
+            if let Some(reason) = self.unwelcome(&idle, &state.terms, now) {
                 drop(state);
                 return self.end(idle, reason);
             }
@@ -407,11 +338,13 @@ impl<C: Connection> Pool<C> {
                 state = shard.lock();
             }
             // Counted first, so that two workers cannot both take the last place.
-            if self.idle.fetch_add(1, SeqCst) >= state.policy.max_idle {
+            if self.idle.fetch_add(1, SeqCst) >= state.terms.policy.max_idle {
                 self.idle.fetch_sub(1, SeqCst);
                 drop(state);
                 return self.end(idle, CloseReason::Surplus);
             }
+            // 50 ns, without which a socket that the endpoint closes stays in CLOSE_WAIT until the next sweep.
+            idle.connection.watch(&mut Context::from_waker(&state.alarm));
             state.idle.push(idle);
             drop(state);
             if self.limit.waiting() == 0 && self.closed.get().is_none() {
@@ -419,7 +352,7 @@ impl<C: Connection> Pool<C> {
             }
             // A waiter joined, or the pool was closed, while the connection was being put back. It comes back once more,
             // since the same may happen again meanwhile.
-            let Some(newest) = shard.lock().idle.steal() else {
+            let Some(newest) = shard.lock().idle.pop_newest() else {
                 return;
             };
             self.idle.fetch_sub(1, Relaxed);
@@ -428,12 +361,12 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Why a connection that comes back is not kept.
-    fn unwelcome(&self, idle: &Idle<C>, policy: &config::Pool, now: Instant) -> Option<CloseReason> {
+    fn unwelcome(&self, idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
         if let Some(reason) = self.closed.get() {
             return Some(*reason);
         }
         // Without pooling, no waiter gets a used connection either.
-        idle::unfit(idle, policy, now).or((policy.max_idle == 0).then_some(CloseReason::Surplus))
+        idle::unfit(idle, terms, now).or((terms.policy.max_idle == 0).then_some(CloseReason::PoolingOff))
     }
 
     fn pooled(self: &Arc<Self>, idle: Box<Idle<C>>, reused: Reused) -> Pooled<C> {
@@ -444,54 +377,115 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn close_evicted(&self, evicted: Evicted<C>) {
+    fn close_evicted(&self, evicted: Evicted<C>, now: Instant) {
+        self.learn_from(&evicted, now);
         for (idle, reason) in evicted {
             self.end(idle, reason);
         }
     }
 
+    /// Notes at which idle ages the endpoint has closed connections.
+    fn learn_from(&self, evicted: &Evicted<C>, now: Instant) {
+        let by_endpoint =
+            |reason: CloseReason| matches!(reason, CloseReason::ClosedByEndpoint | CloseReason::ResetByEndpoint);
+        let closed = evicted.iter().filter(|(_, reason)| by_endpoint(*reason));
+        let ages: Vec<_> = closed
+            .map(|(idle, _)| now.saturating_duration_since(idle.idle_since))
+            .collect();
+        if !ages.is_empty() {
+            lock(&self.learning).note_closed(&ages, now);
+            self.set_terms();
+        }
+    }
+
+    fn note_stated_timeout(&self, timeout: Duration) {
+        if self.stated.swap(timeout.as_secs(), Relaxed) != timeout.as_secs() {
+            lock(&self.learning).note_stated(timeout);
+            self.set_terms();
+        }
+    }
+
+    fn forget_slowly(&self, now: Instant) {
+        let in_force = self.shards[0].lock().terms;
+        let idle_timeout = {
+            let mut learning = lock(&self.learning);
+            learning.note_time(now);
+            learning.idle_timeout(in_force.policy.idle_timeout)
+        };
+        if idle_timeout != in_force.idle_timeout {
+            self.set_terms();
+        }
+    }
+
+    /// Tells the shards what is in force now.
+    fn set_terms(&self) {
+        let policy = self.policy();
+        let terms = Terms {
+            idle_timeout: lock(&self.learning).idle_timeout(policy.idle_timeout),
+            policy,
+        };
+        for shard in &self.shards {
+            shard.lock().terms = terms;
+        }
+    }
+
+    fn policy(&self) -> config::Pool {
+        *self.policy.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn warm_resumes(&self) -> Option<Instant> {
+        *lock(&self.warm_resumes)
+    }
+
+    fn rest_warming(&self, now: Instant) {
+        *lock(&self.warm_resumes) = Some(now + WARM_REST);
+    }
+
     #[allow(clippy::boxed_local, reason = "it comes in its box")]
     fn end(&self, idle: Box<Idle<C>>, reason: CloseReason) {
-        self.counts.closed[reason as usize].fetch_add(1, Relaxed);
         let Idle { connection, permit, .. } = *idle;
-        connection.close(reason);
-        drop(permit);
+        connection.close(End::new(reason, self.policy().close, &self.counts, Some(permit)));
     }
-}
 
-impl<C> Shard<C> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, ShardState<C>> {
-        self.0.lock().expect("no panic under this lock")
+    #[allow(clippy::boxed_local, reason = "it comes in its box")]
+    fn end_but_permit(&self, idle: Box<Idle<C>>, reason: CloseReason) -> Permit<C> {
+        let Idle { connection, permit, .. } = *idle;
+        connection.close(End::new(reason, self.policy().close, &self.counts, None));
+        permit
     }
-}
 
-/// A wait that gives back what came too late.
-struct Waiting<'a, C: Connection> {
-    pool: &'a Arc<Pool<C>>,
-    waiter: limit::Waiter<C>,
-}
-
-impl<C: Connection> Drop for Waiting<'_, C> {
-    fn drop(&mut self) {
-        match self.waiter.abandon() {
-            Some(Grant::Connection(idle)) => {
-                if let Some(idle) = self.pool.limit.hand_over(idle) {
-                    self.pool.end(idle, CloseReason::Surplus);
-                }
-            }
-            Some(Grant::Permit(permit)) => drop(permit),
-            None => {}
+    fn end_all(&self, all: VecDeque<Box<Idle<C>>>, reason: CloseReason) {
+        for idle in all {
+            self.end(idle, reason);
         }
     }
 }
 
+impl<C: Connection> ShardState<C> {
+    fn set_alarm(&mut self, alarm: &Waker) {
+        if !self.alarm.will_wake(alarm) {
+            self.alarm = alarm.clone();
+            let mut context = Context::from_waker(alarm);
+            self.idle.iter().for_each(|connection| connection.watch(&mut context));
+        }
+    }
+}
+
+impl<C> Shard<C> {
+    fn lock(&self) -> MutexGuard<'_, ShardState<C>> {
+        self.0.lock().expect("no panic under this lock")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic under this lock")
+}
+
 impl<C: Connection> Drop for Pool<C> {
     fn drop(&mut self) {
-        for shard in &mut self.shards {
-            let state = shard.0.get_mut().expect("no panic under this lock");
-            for idle in mem::replace(&mut state.idle, IdleSet::new()).clear() {
-                idle.connection.close(CloseReason::EndpointRemoved);
-            }
+        for index in 0..self.shards.len() {
+            let idle = mem::replace(&mut self.shards[index].lock().idle, IdleSet::new()).clear();
+            self.end_all(idle, CloseReason::EndpointRemoved);
         }
     }
 }

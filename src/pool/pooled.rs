@@ -2,7 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -45,8 +45,27 @@ impl<C: Connection> Pooled<C> {
             .map_or_else(Default::default, |idle| now.saturating_duration_since(idle.opened))
     }
 
+    /// Why this is the last request that it may carry; `None`: it may carry more.
+    pub fn last_use(&self, worker: usize, now: Instant) -> Option<CloseReason> {
+        self.pool.last_use(self.slot.as_ref()?, worker, now)
+    }
+
+    /// The endpoint has said how long it keeps idle connections.
+    pub fn note_stated_timeout(&self, timeout: Duration) {
+        self.pool.note_stated_timeout(timeout);
+    }
+
     /// Gives it back for the next request. Only for an exchange that ended exactly at its border on both sides.
     pub fn check_in(mut self, worker: usize, now: Instant) {
+        if let Some(mut idle) = self.slot.take() {
+            idle.requests += 1;
+            idle.idle_since = now;
+            self.pool.check_in(worker, idle, now);
+        }
+    }
+
+    /// Puts it with the idle ones although it has carried nothing yet.
+    pub(super) fn keep(mut self, worker: usize, now: Instant) {
         if let Some(idle) = self.slot.take() {
             self.pool.check_in(worker, idle, now);
         }
@@ -65,10 +84,7 @@ impl<C: Connection> Pooled<C> {
             .slot
             .take()
             .expect("only an ending takes it, and that consumes self");
-        let Idle { connection, permit, .. } = *idle;
-        self.pool.counts.closed[reason as usize].fetch_add(1, Relaxed);
-        connection.close(reason);
-        permit
+        self.pool.end_but_permit(idle, reason)
     }
 }
 

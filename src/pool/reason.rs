@@ -1,27 +1,56 @@
 //! Why a connection was opened, and why it was closed: the same words in metrics, log and status.
 
-/// Why a request did not find a kept connection.
+/// Why a connection was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenReason {
     /// No worker had an idle one.
     NoneIdle,
     /// There were idle ones, and all were too old, too long idle or dead.
     AllExpired,
+    /// Only another worker had an idle one, and it was dead when it had been moved over.
+    StealMiss,
+    /// The idle ones had been so for too long for a request that must not be sent twice.
+    WriteNeedsFresh,
     /// The kept connection that carried the request turned out to be closed.
     ReplacedStale,
+    /// To have `min_idle` ready.
+    MinIdle,
+    /// For the probe of the endpoint's health.
+    Probe,
     /// Pooling is off: every request opens its own.
     PoolingOff,
 }
 
 impl OpenReason {
-    pub const ALL: [Self; 4] = [Self::NoneIdle, Self::AllExpired, Self::ReplacedStale, Self::PoolingOff];
+    pub const ALL: [Self; 8] = [
+        Self::NoneIdle,
+        Self::AllExpired,
+        Self::StealMiss,
+        Self::WriteNeedsFresh,
+        Self::ReplacedStale,
+        Self::MinIdle,
+        Self::Probe,
+        Self::PoolingOff,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoneIdle => "none-idle",
             Self::AllExpired => "all-expired",
+            Self::StealMiss => "steal-miss",
+            Self::WriteNeedsFresh => "write-needs-fresh",
             Self::ReplacedStale => "replaced-stale",
+            Self::MinIdle => "min-idle",
+            Self::Probe => "probe",
             Self::PoolingOff => "pooling-off",
+        }
+    }
+
+    /// Whether a request found no kept connection. The one that replaces a stale one is for a request that had.
+    pub fn is_miss(self) -> bool {
+        match self {
+            Self::NoneIdle | Self::AllExpired | Self::StealMiss | Self::WriteNeedsFresh | Self::PoolingOff => true,
+            Self::ReplacedStale | Self::MinIdle | Self::Probe => false,
         }
     }
 }
@@ -35,8 +64,12 @@ pub enum CloseReason {
     MaxLifetime,
     /// Carried `max_requests`.
     MaxRequests,
-    /// More than `max_idle` were idle, or pooling is off.
+    /// More than `max_idle` were idle.
     Surplus,
+    /// Pooling is off: it has carried its one request.
+    PoolingOff,
+    /// It had been idle for too long for a request that needed its place for a fresh one.
+    GaveWay,
     /// The endpoint closed it while it was idle.
     ClosedByEndpoint,
     /// The endpoint reset it while it was idle.
@@ -57,6 +90,12 @@ pub enum CloseReason {
     ProtocolError,
     /// A timeout of the request.
     Timeout,
+    /// The endpoint acknowledged nothing any more.
+    EndpointSilent,
+    /// Its source address has left this machine.
+    SourceGone,
+    /// The probe that it was opened for is over.
+    ProbeEnded,
     /// It became a tunnel.
     Tunnel,
     /// The endpoint left the config, or its settings changed.
@@ -66,11 +105,13 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::MaxRequests,
         Self::Surplus,
+        Self::PoolingOff,
+        Self::GaveWay,
         Self::ClosedByEndpoint,
         Self::ResetByEndpoint,
         Self::UnexpectedBytes,
@@ -81,6 +122,9 @@ impl CloseReason {
         Self::ClientGone,
         Self::ProtocolError,
         Self::Timeout,
+        Self::EndpointSilent,
+        Self::SourceGone,
+        Self::ProbeEnded,
         Self::Tunnel,
         Self::EndpointRemoved,
         Self::Drain,
@@ -92,6 +136,8 @@ impl CloseReason {
             Self::MaxLifetime => "max-lifetime",
             Self::MaxRequests => "max-requests",
             Self::Surplus => "surplus",
+            Self::PoolingOff => "pooling-off",
+            Self::GaveWay => "gave-way",
             Self::ClosedByEndpoint => "closed-by-endpoint",
             Self::ResetByEndpoint => "reset-by-endpoint",
             Self::UnexpectedBytes => "unexpected-bytes",
@@ -102,9 +148,68 @@ impl CloseReason {
             Self::ClientGone => "client-gone",
             Self::ProtocolError => "protocol-error",
             Self::Timeout => "timeout",
+            Self::EndpointSilent => "endpoint-silent",
+            Self::SourceGone => "source-gone",
+            Self::ProbeEnded => "probe-ended",
             Self::Tunnel => "tunnel",
             Self::EndpointRemoved => "endpoint-removed",
             Self::Drain => "drain",
         }
+    }
+}
+
+/// Who ended a connection first, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstClose {
+    OurFin,
+    OurReset,
+    EndpointFin,
+    EndpointReset,
+}
+
+impl FirstClose {
+    pub const ALL: [Self; 4] = [Self::OurFin, Self::OurReset, Self::EndpointFin, Self::EndpointReset];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OurFin => "us-fin",
+            Self::OurReset => "us-rst",
+            Self::EndpointFin => "endpoint-fin",
+            Self::EndpointReset => "endpoint-rst",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_stands_at_its_own_place_and_has_its_own_word() {
+        let opened: HashSet<_> = OpenReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let closed: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(
+            (opened.len(), closed.len()),
+            (OpenReason::ALL.len(), CloseReason::ALL.len())
+        );
+        assert!(
+            OpenReason::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, reason)| *reason as usize == index)
+        );
+        assert!(
+            CloseReason::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, reason)| *reason as usize == index)
+        );
+        assert!(
+            FirstClose::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, first)| *first as usize == index)
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     downstream::Client,
     http1::RequestHead,
     snapshot::ForwardTo,
-    upstream::{Endpoint, Expectation, Fits, RequestFraming, take_write},
+    upstream::{Endpoint, Expectation, Fits, KeepAlive, Repeat, RequestFraming, take_write},
 };
 
 /// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
@@ -27,6 +27,8 @@ const PROTECTED: [HeaderName; 9] = [
     header::EXPECT,
     header::CONTENT_TYPE,
 ];
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What is needed to write a head for any endpoint of the route's cluster.
 #[derive(Debug)]
@@ -72,17 +74,33 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
+/// Whether the request may reach an endpoint twice: if its method is idempotent (RFC 9110 9.2.2), or where the cluster
+/// believes an Idempotency-Key, by which the endpoint recognises a request that it has seen.
+pub(super) fn repeat<B>(to: &ForwardTo, request: &Request<B>) -> Repeat {
+    let has_key = || {
+        request
+            .headers()
+            .get(IDEMPOTENCY_KEY)
+            .is_some_and(|key| !key.is_empty())
+    };
+    if request.method().is_idempotent() || (to.cluster.retry.idempotency_key && has_key()) {
+        Repeat::Allowed
+    } else {
+        Repeat::Forbidden
+    }
+}
+
 impl Head<'_> {
     /// The whole head for `endpoint`, and the memory of the client's fields for those of the answer.
-    pub(super) fn encode(self, endpoint: &Endpoint) -> (Vec<u8>, HeaderMap) {
+    pub(super) fn encode(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap) {
         let mut out = take_write();
-        self.write(&mut out, &Target::of_checked(self.request), endpoint);
+        self.write(&mut out, &Target::of_checked(self.request), endpoint, keep_alive);
         let mut recycled = std::mem::take(self.request.headers_mut());
         recycled.clear();
         (out, recycled)
     }
 
-    fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, endpoint: &Endpoint) {
+    fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, endpoint: &Endpoint, keep_alive: KeepAlive) {
         let replaced;
         let path = match &self.to.replace_prefix {
             Some((cut, with)) if target.whole != "*" => {
@@ -104,7 +122,7 @@ impl Head<'_> {
             RequestFraming::Length(length) => head.length(length),
             RequestFraming::Chunked => head.chunked(),
         }
-        if self.to.cluster.pool.max_idle == 0 {
+        if keep_alive == KeepAlive::No {
             head.raw_field("connection", b"close");
         }
         head.finish();

@@ -149,11 +149,12 @@ impl Proxy {
         let outgoing = Outgoing {
             method: request.method().clone(),
             fits,
+            repeat: forward::repeat(to, request),
             framing,
             body: request.body_mut().take(),
             expectation,
             client_stall: client.body_stall,
-            encode: |endpoint: &upstream::Endpoint| {
+            encode: |endpoint: &upstream::Endpoint, keep_alive| {
                 let forwarding = &view.snapshot.config.forwarding;
                 Head {
                     request,
@@ -163,7 +164,7 @@ impl Proxy {
                     framing,
                     expectation,
                 }
-                .encode(endpoint)
+                .encode(endpoint, keep_alive)
             },
         };
         let local = Local {

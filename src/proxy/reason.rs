@@ -27,6 +27,8 @@ pub enum Reason {
     PoolQueueFull,
     PoolTimeout,
     Stale,
+    StaleBody,
+    EndpointSilent,
     EndpointClosed,
     TruncatedHead,
     MalformedResponse,
@@ -46,7 +48,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::Misdirected,
         Self::MethodNotAllowed,
@@ -62,6 +64,8 @@ impl Reason {
         Self::PoolQueueFull,
         Self::PoolTimeout,
         Self::Stale,
+        Self::StaleBody,
+        Self::EndpointSilent,
         Self::EndpointClosed,
         Self::TruncatedHead,
         Self::MalformedResponse,
@@ -111,6 +115,8 @@ impl Reason {
             Self::PoolQueueFull => ("pool-queue-full", S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::PoolTimeout => ("pool-timeout", S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Stale => ("stale", S::BAD_GATEWAY, "connection_terminated"),
+            Self::StaleBody => ("stale-body", S::BAD_GATEWAY, "connection_terminated"),
+            Self::EndpointSilent => ("endpoint-silent", S::GATEWAY_TIMEOUT, "connection_timeout"),
             Self::EndpointClosed => ("endpoint-closed", S::BAD_GATEWAY, "connection_terminated"),
             Self::TruncatedHead => ("truncated-head", S::BAD_GATEWAY, "http_response_incomplete"),
             Self::MalformedResponse => ("malformed-response", S::BAD_GATEWAY, "http_protocol_error"),
@@ -143,7 +149,9 @@ impl From<&SendError> for Reason {
             SendError::Checkout(CheckoutError::TimedOut) => Self::PoolTimeout,
             SendError::Connect(error) => error.into(),
             SendError::Exchange(error) => error.into(),
+            SendError::Checkout(CheckoutError::NoPort) => Self::PortsExhausted,
             SendError::Stale => Self::Stale,
+            SendError::StaleBody => Self::StaleBody,
         }
     }
 }
@@ -171,6 +179,7 @@ impl From<&ExchangeError> for Reason {
             ExchangeError::Malformed(_) | ExchangeError::TooManyInterim => Self::MalformedResponse,
             ExchangeError::UnexpectedUpgrade => Self::UnexpectedUpgrade,
             ExchangeError::WriteTimeout => Self::WriteTimeout,
+            ExchangeError::Silent => Self::EndpointSilent,
             ExchangeError::FirstByteTimeout => Self::FirstByteTimeout,
             ExchangeError::RequestTimeout => Self::RequestTimeout,
             ExchangeError::ClientStalled => Self::ClientStalled,

@@ -4,6 +4,7 @@
 //! request of a client ever waits for it.
 
 mod listeners;
+mod lookout;
 mod probes;
 mod signals;
 mod work;
@@ -54,12 +55,16 @@ pub enum ServerError {
 }
 
 /// Runs the proxy until it is told to end and has drained. Prints on standard output what listens where, and then
-/// `ready`. With a `file`, which `config` came from, it reloads on SIGHUP and when the file changes.
+/// `ready`. With a `file`, which `config` came from, it reloads on SIGHUP and when the file changes. `warnings` of what
+/// on this machine stands against the config are logged at the start.
 ///
 /// # Errors
 /// What kept it from starting. Once it runs, nothing but a signal ends it.
-pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), ServerError> {
+pub fn run(config: Config, file: Option<PathBuf>, warnings: &[String]) -> Result<(), ServerError> {
     let log = log::init(level(config.log.level));
+    for warning in config::warnings(&config).iter().chain(warnings) {
+        tracing::warn!("{warning}");
+    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -94,7 +99,8 @@ impl Control {
         describe_metrics();
         // Before anything that takes long, so that a signal during the start is not missed.
         let signals = Signals::new().map_err(ServerError::Signals)?;
-        let file_limit = net::sockopt::raise_open_file_limit().ok();
+        // A refusal shows in what can be opened, and the operator has been warned of that.
+        let _ = net::sockopt::raise_open_file_limit();
         let workers = config.process.workers.unwrap_or_else(worker::available).get();
         let config = Arc::new(config);
         let source = file.map(Source::new).transpose().map_err(ServerError::Source)?;
@@ -113,7 +119,7 @@ impl Control {
         };
         let mut probes = Probes::default();
         probes.set(&snapshot);
-        warn_of(&config, file_limit);
+        lookout::start(&snapshot.ports);
         let bound = bound
             .into_iter()
             .map(|(bound, sockets)| bound.listen(&crew, sockets))
@@ -303,20 +309,6 @@ fn watch(source: &Source) -> Option<Watch> {
             tracing::warn!(%error, "the config file cannot be watched: SIGHUP reloads it");
             None
         }
-    }
-}
-
-fn warn_of(config: &Config, file_limit: Option<u64>) {
-    for warning in config::warnings(config) {
-        tracing::warn!("{warning}");
-    }
-    let clients: usize = config.listeners.iter().map(|listener| listener.max_connections).sum();
-    if let Some(limit) = file_limit
-        && clients as u64 > limit
-    {
-        tracing::warn!(
-            "{clients} clients may come and {limit} file descriptors are the limit: beyond it new clients wait"
-        );
     }
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-use crate::{config, health, snapshot::Snapshot, upstream::Endpoint};
+use crate::{
+    config, health,
+    snapshot::Snapshot,
+    upstream::{self, Endpoint},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Probes(Vec<Running>);
@@ -47,14 +51,14 @@ impl Running {
             config::ProbeKind::Http { host: Some(host), .. } => host.clone(),
             config::ProbeKind::Http { .. } | config::ProbeKind::Tcp => endpoint.name.clone(),
         };
-        let connector = Arc::clone(&endpoint.connector);
+        let (connector, pool) = (Arc::clone(&endpoint.connector), Arc::clone(&endpoint.pool));
         let health = Arc::downgrade(&endpoint.health);
         let task = tokio::task::spawn_local(health::run(
             endpoint.address,
             host,
             probe.clone(),
             health,
-            async move || connector.connect_probe().await,
+            async move || upstream::connect_probe(&connector, &pool).await,
         ));
         Self {
             endpoint: Arc::clone(endpoint),

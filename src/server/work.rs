@@ -1,10 +1,16 @@
 //! What a worker does: it serves the listeners that it is given, and sweeps its pools.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    sync::Arc,
+    task::{Wake, Waker},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -12,14 +18,13 @@ use crate::{
     config,
     downstream::{Listener, Listeners, Message},
     net::sockopt,
+    pool::SWEEP_INTERVAL,
     proxy::Proxy,
     snapshot::Snapshot,
     tls::ServerTls,
+    upstream,
     worker::{self, Board, Seat, Timers},
 };
-
-/// How often pools and idle clients are looked through.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often memory is given back at most.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,13 +141,15 @@ async fn work(
 ) {
     let timers = Timers::start();
     let proxy = Rc::new(Proxy::new(worker, timers.clone(), snapshots));
-    let listeners = Listeners::new(Rc::clone(&proxy), timers, worker, board);
+    let listeners = Listeners::new(Rc::clone(&proxy), timers.clone(), worker, board);
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut memory = Memory {
         next: Instant::now(),
         rounds: 0,
     };
+    let alarm = Arc::new(Alarm(Notify::new()));
+    let waker = Waker::from(Arc::clone(&alarm));
     let mut draining = false;
     loop {
         tokio::select! {
@@ -158,13 +165,31 @@ async fn work(
                 listeners.tick(now);
                 proxy.sweep(now);
                 memory.tick(listeners.take_newly_parked(), now);
-                sweep_pools(&proxy.refresh(), worker, now);
+                let snapshot = proxy.refresh();
+                sweep_pools(&snapshot, worker, now, &waker);
+                if !draining {
+                    warm_pools(&snapshot, worker, &timers, now);
+                }
             }
+            () = alarm.0.notified() => sweep_pools(&proxy.refresh(), worker, Instant::now(), &waker),
             () = listeners.emptied() => {}
         }
         if draining && listeners.is_empty() {
             return;
         }
+    }
+}
+
+/// Rings when an idle connection to an endpoint shows anything.
+struct Alarm(Notify);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
     }
 }
 
@@ -209,8 +234,22 @@ fn obey(listeners: &Rc<Listeners<Proxy>>, command: Command) {
     }
 }
 
-fn sweep_pools(snapshot: &Snapshot, worker: usize, now: Instant) {
+fn sweep_pools(snapshot: &Snapshot, worker: usize, now: Instant, alarm: &Waker) {
     for (_, endpoint) in snapshot.endpoints() {
-        endpoint.pool.sweep(worker, now);
+        endpoint.pool.sweep(worker, now, alarm);
+    }
+}
+
+/// Opens what is wanting of `min_idle`.
+fn warm_pools(snapshot: &Snapshot, worker: usize, timers: &Timers, now: Instant) {
+    for (cluster, endpoint) in snapshot
+        .endpoints()
+        .filter(|(_, endpoint)| endpoint.health.is_healthy())
+    {
+        for warming in endpoint.pool.warm(now) {
+            let (endpoint, timers) = (Arc::clone(endpoint), timers.clone());
+            let timeout = cluster.timeouts.connect;
+            tokio::task::spawn_local(upstream::warm(endpoint, warming, timers, timeout, worker));
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{BuildError, Snapshot};
 use crate::{
-    config,
+    config, net,
+    ports::Ports,
     upstream::{Cluster, Endpoint},
 };
 
@@ -22,6 +23,7 @@ pub fn describe_metrics() {
 pub(super) async fn build(
     config: &config::Config,
     previous: Option<&Snapshot>,
+    ports: &Arc<Ports>,
     workers: usize,
 ) -> Result<Vec<Arc<Cluster>>, BuildError> {
     let mut clusters = Vec::with_capacity(config.clusters.len());
@@ -38,7 +40,7 @@ pub(super) async fn build(
                     Some((old, previous.config.clusters.get(name)?))
                 });
                 endpoints.push((
-                    live(endpoint.to_string(), address, cluster, old, workers),
+                    live(endpoint.to_string(), address, cluster, old, ports, workers),
                     endpoint.weight,
                 ));
             }
@@ -55,6 +57,7 @@ fn live(
     address: SocketAddr,
     cluster: &config::Cluster,
     old: Option<(&Arc<Endpoint>, &config::Cluster)>,
+    ports: &Arc<Ports>,
     workers: usize,
 ) -> Arc<Endpoint> {
     match old {
@@ -65,10 +68,12 @@ fn live(
                 Endpoint::renewed(old, name)
             }
         }
-        _ => Endpoint::new(name, address, cluster, workers),
+        _ => Endpoint::new(name, address, cluster, ports, workers, old.map(|(old, _)| &**old)),
     }
 }
 
+/// Whether a connection of before is one that would be opened now. All that makes connections to one address differ is
+/// compared here, so that one pool never serves both kinds.
 fn opens_alike(before: &config::Cluster, now: &config::Cluster) -> bool {
     before.source == now.source
         && before.tcp_keepalive == now.tcp_keepalive
@@ -113,11 +118,11 @@ fn in_order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// An address that is not on this machine would fail every connection, one by one.
+/// An address that is not on this machine would fail every connection, one by one. One address stands for all of a
+/// prefix.
 fn check_sources(cluster: &str, source: &config::Source) -> Result<(), BuildError> {
-    for address in &source.addresses {
-        std::net::UdpSocket::bind((*address, 0))
-            .map_err(|error| BuildError::Source(*address, cluster.to_owned(), error))?;
+    for address in source.addresses.iter().filter_map(|of| of.expand().first().copied()) {
+        net::check_source(address).map_err(|error| BuildError::Source(address, cluster.to_owned(), error))?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub use stats::{ClusterStats, ProxyStats, REASONS, Stats};
 
 use crate::{
     config,
+    ports::Ports,
     routing::{Router, Rule},
     telemetry::{AccessLog, access_log},
     upstream::{Cluster, Endpoint},
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub cluster_stats: Vec<Arc<Stats<ClusterStats>>>,
     pub proxy_stats: Arc<Stats<ProxyStats>>,
     pub access_log: Option<AccessLog>,
+    /// The source ports of the process; the same through all reloads.
+    pub ports: Arc<Ports>,
 }
 
 /// Why a config, though valid, cannot be put in force.
@@ -61,7 +64,8 @@ impl Snapshot {
         previous: Option<&Self>,
         workers: usize,
     ) -> Result<Self, BuildError> {
-        let clusters = clusters::build(&config, previous, workers).await?;
+        let ports = previous.map_or_else(Ports::new, |previous| Arc::clone(&previous.ports));
+        let clusters = clusters::build(&config, previous, &ports, workers).await?;
         let cluster_stats = clusters
             .iter()
             .map(|cluster| stats_of(&cluster.name, previous, workers))
@@ -76,6 +80,7 @@ impl Snapshot {
             cluster_stats,
             proxy_stats: previous.map_or_else(|| Stats::new(workers), |previous| Arc::clone(&previous.proxy_stats)),
             access_log,
+            ports,
             config,
         })
     }

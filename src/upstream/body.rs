@@ -58,7 +58,7 @@ enum Decoder {
     Ended,
 }
 
-/// Whether the endpoint lets the connection live on.
+/// Whether a connection is to live on, as the one side tells the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepAlive {
     Yes,
@@ -139,6 +139,8 @@ fn finish(mut connection: Pooled<Connection>, keep_alive: KeepAlive, sending: &S
         connection.close(CloseReason::UnexpectedBytes);
     } else if !sending.upload.is_done() {
         connection.close(CloseReason::EarlyResponse);
+    } else if let Some(reason) = sending.last_use {
+        connection.close(reason);
     } else if keep_alive == KeepAlive::No {
         connection.close(CloseReason::EndpointAsked);
     } else {
@@ -166,7 +168,8 @@ impl Streaming {
             match poll_read_buf(Pin::new(&mut connection.stream), context, &mut connection.read) {
                 Poll::Ready(Ok(n)) if n > 0 => self.progress = true,
                 Poll::Ready(Ok(_)) if matches!(self.decoder, Decoder::UntilClose) => self.decoder = Decoder::Ended,
-                Poll::Ready(_) => {
+                Poll::Ready(result) => {
+                    connection.note_end(&result);
                     return Poll::Ready(Err(self.abort(CloseReason::AbortedResponse, BodyError::Truncated)));
                 }
                 Poll::Pending => ready!(self.watch_time(context))?,
@@ -254,6 +257,17 @@ impl Streaming {
             connection.close(reason);
         }
         error
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // Nobody asks again for a body whose last byte he has.
+        if matches!(self.decoder, Decoder::Length(0) | Decoder::Ended)
+            && let Some(connection) = self.connection.take()
+        {
+            finish(connection, self.keep_alive, &self.sending, self.worker);
+        }
     }
 }
 

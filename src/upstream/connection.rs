@@ -1,19 +1,15 @@
 //! One HTTP/1.1 connection to an endpoint: a socket, nothing more while it is idle.
 
-use std::{io, time::Duration};
+use std::{io, task::Context};
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
+use super::closing;
 use crate::{
-    net,
-    pool::{self, CloseReason, Liveness},
+    pool::{self, CloseReason, End, FirstClose, Liveness},
     ports::Reservation,
 };
-
-/// How long an endpoint that announced the close of a connection may take to send its FIN. When it comes in time there
-/// is no TIME_WAIT on either side.
-const FIN_WAIT: Duration = Duration::from_millis(50);
 
 /// A socket to an endpoint, its place in the ledger, and what was read ahead during an exchange.
 #[derive(Debug)]
@@ -21,7 +17,9 @@ pub struct Connection {
     pub(super) stream: TcpStream,
     /// Empty and without memory of its own while the connection is idle.
     pub(super) read: BytesMut,
-    _reservation: Reservation,
+    /// How the endpoint has closed, if an exchange has met that.
+    pub(super) received: Option<FirstClose>,
+    pub(super) reservation: Reservation,
 }
 
 impl Connection {
@@ -29,12 +27,38 @@ impl Connection {
         Self {
             stream,
             read: BytesMut::new(),
-            _reservation: reservation,
+            received: None,
+            reservation,
         }
     }
 
     pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.stream.local_addr()
+    }
+
+    pub fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
+    /// Notes how a read ended that gave no bytes.
+    pub(super) fn note_end(&mut self, result: &io::Result<usize>) {
+        self.received = match result {
+            Ok(_) => Some(FirstClose::EndpointFin),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(FirstClose::EndpointReset),
+            // The kernel gave up: a timeout, or the network is gone.
+            Err(_) => None,
+        };
+    }
+
+    /// What the socket shows. No system call unless the reactor has seen something: the readiness flag says "would
+    /// block" by itself.
+    pub(super) fn look(&self) -> Liveness {
+        match self.stream.try_read(&mut [0]) {
+            Ok(0) => Liveness::Closed,
+            Ok(_) => Liveness::Readable,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Silent,
+            Err(_) => Liveness::Reset,
+        }
     }
 }
 
@@ -43,90 +67,48 @@ impl pool::Connection for Connection {
         if !self.read.is_empty() {
             return Liveness::Readable;
         }
-        // No system call unless the reactor has seen something: the readiness flag says "would block" by itself.
-        match self.stream.try_read(&mut [0]) {
-            Ok(0) => Liveness::Closed,
-            Ok(_) => Liveness::Readable,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Silent,
-            Err(_) => Liveness::Reset,
+        if !self.reservation.is_present() {
+            return Liveness::SourceGone;
         }
+        self.look()
     }
 
-    fn adopt(self) -> Result<Self, CloseReason> {
+    fn watch(&self, context: &mut Context<'_>) {
+        // What is ready already, the next look finds; the pool has just had one.
+        let _ = self.stream.poll_read_ready(context);
+    }
+
+    fn adopt(self) -> Result<Self, (CloseReason, FirstClose)> {
         let Self {
             stream,
             read,
-            _reservation,
+            received,
+            reservation,
         } = self;
-        let Ok(stream) = stream.into_std() else {
-            return Err(CloseReason::ResetByEndpoint);
-        };
-        let reason = match stream.peek(&mut [0]) {
+        let lost = (CloseReason::ResetByEndpoint, FirstClose::EndpointReset);
+        let stream = stream.into_std().map_err(|_| lost)?;
+        let ended = match stream.peek(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Ok(0) => Some(CloseReason::ClosedByEndpoint),
-            Ok(_) => Some(CloseReason::UnexpectedBytes),
-            Err(_) => Some(CloseReason::ResetByEndpoint),
+            Ok(0) => Some((CloseReason::ClosedByEndpoint, FirstClose::EndpointFin)),
+            Ok(_) => Some((CloseReason::UnexpectedBytes, FirstClose::OurReset)),
+            Err(_) => Some(lost),
         };
-        match (TcpStream::from_std(stream), reason) {
-            (Ok(stream), None) => Ok(Self {
+        let stream = TcpStream::from_std(stream).map_err(|_| lost)?;
+        match ended {
+            None => Ok(Self {
                 stream,
                 read,
-                _reservation,
+                received,
+                reservation,
             }),
-            (Ok(stream), Some(reason)) => {
-                net::reset_on_close(&stream);
-                Err(reason)
-            }
-            (Err(_), _) => Err(CloseReason::ResetByEndpoint),
-        }
-    }
-
-    fn close(self, reason: CloseReason) {
-        match ending(reason) {
-            // TCP_LINGER2 is set: a FIN, a clean end at the endpoint, no TIME_WAIT.
-            Ending::Fin => {}
-            Ending::Reset => net::reset_on_close(&self.stream),
-            Ending::AwaitFin => {
-                tokio::task::spawn_local(await_fin(self));
+            Some(ended) => {
+                closing::close_unadopted(&stream);
+                Err(ended)
             }
         }
     }
-}
 
-/// What is right at which end, so that neither side keeps a TIME_WAIT and the endpoint reads a reset only where
-/// something was broken off.
-enum Ending {
-    Fin,
-    Reset,
-    AwaitFin,
-}
-
-fn ending(reason: CloseReason) -> Ending {
-    match reason {
-        CloseReason::EndpointAsked => Ending::AwaitFin,
-        CloseReason::IdleTimeout
-        | CloseReason::MaxLifetime
-        | CloseReason::MaxRequests
-        | CloseReason::Surplus
-        | CloseReason::Tunnel
-        | CloseReason::EndpointRemoved
-        | CloseReason::Drain => Ending::Fin,
-        CloseReason::ClosedByEndpoint
-        | CloseReason::ResetByEndpoint
-        | CloseReason::UnexpectedBytes
-        | CloseReason::Stale
-        | CloseReason::AbortedResponse
-        | CloseReason::EarlyResponse
-        | CloseReason::ClientGone
-        | CloseReason::ProtocolError
-        | CloseReason::Timeout => Ending::Reset,
-    }
-}
-
-/// Cancellation: at the end of the worker the socket is closed without the wait.
-async fn await_fin(connection: Connection) {
-    let readable = connection.stream.readable();
-    if tokio::time::timeout(FIN_WAIT, readable).await.is_ok() {
-        net::reset_on_close(&connection.stream);
+    fn close(self, end: End<Self>) {
+        closing::close(self, end, Instant::now());
     }
 }

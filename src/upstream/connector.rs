@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use crate::{
     config,
-    net::{self, ConnectOptions, TcpOptions},
-    ports::{self, Ledger, SourceStatus},
+    net::{self, ConnectOptions, OpenError, TcpOptions},
+    ports::{Ledger, Ports, Reservation},
     worker::Timers,
 };
 
@@ -18,7 +18,6 @@ pub struct Connector {
     endpoint: SocketAddr,
     ledger: Arc<Ledger>,
     tcp: TcpOptions,
-    port_range: Option<(u16, u16)>,
 }
 
 /// Why no connection could be opened.
@@ -38,16 +37,19 @@ pub enum ConnectError {
 }
 
 impl Connector {
-    pub fn new(endpoint: SocketAddr, cluster: &config::Cluster) -> Self {
+    pub fn new(endpoint: SocketAddr, cluster: &config::Cluster, ports: &Arc<Ports>) -> Self {
+        let sources = cluster.source.addresses.iter().flat_map(config::SourceAddress::expand);
         Self {
             endpoint,
-            ledger: Ledger::new(&cluster.source.addresses, endpoint.ip()),
+            ledger: Ledger::new(ports, sources, cluster.source.max_fill, endpoint),
             tcp: tcp_options(&cluster.tcp_keepalive, cluster.tcp_user_timeout),
-            port_range: net::local_port_range(),
         }
     }
 
     /// Opens a connection, trying each source address once while ports run out.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
     ///
     /// Cancellation: the socket closes and its port is free at once.
     pub async fn connect(&self, timers: &Timers, timeout: std::time::Duration) -> Result<Connection, ConnectError> {
@@ -55,52 +57,60 @@ impl Connector {
         tokio::select! {
             biased;
             result = self.try_sources() => result,
-            () = timers.sleep_until(deadline) => Err(ConnectError::TimedOut),
+            () = timers.sleep_until(deadline) => {
+                self.note_silence();
+                Err(ConnectError::TimedOut)
+            }
         }
     }
 
-    /// Opens a socket for a probe, in the same way but without a second source.
+    /// As [`Connector::connect`], where the caller bounds the time.
     ///
     /// # Errors
-    /// Those of `connect()`.
-    pub async fn connect_probe(&self) -> io::Result<tokio::net::TcpStream> {
-        let reservation = self
-            .ledger
-            .reserve(&[], Instant::now())
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let options = ConnectOptions {
-            source: reservation.address(),
-            tcp: self.tcp,
-            port_range: self.port_range,
-        };
-        net::connect(self.endpoint, &options).await
-    }
-
-    pub fn source_status(&self) -> Vec<SourceStatus> {
-        self.ledger.status()
-    }
-
-    async fn try_sources(&self) -> Result<Connection, ConnectError> {
+    /// See [`ConnectError`].
+    ///
+    /// Cancellation: the socket closes and its port is free at once.
+    pub async fn try_sources(&self) -> Result<Connection, ConnectError> {
         let mut tried = Vec::new();
         loop {
-            let Some(reservation) = self.ledger.reserve(&tried, Instant::now()) else {
+            let Some(mut reservation) = self.ledger.reserve(&tried, Instant::now()) else {
                 return Err(ConnectError::PortsExhausted);
             };
-            let source = reservation.address();
-            let options = ConnectOptions {
-                source,
-                tcp: self.tcp,
-                port_range: self.port_range,
-            };
-            match net::connect(self.endpoint, &options).await {
-                Ok(stream) => return Ok(Connection::new(stream, reservation)),
-                Err(error) if ports::is_exhaustion(&error) => {
-                    tracing::debug!(endpoint = %self.endpoint, ?source, %error, "no source port is free");
-                    reservation.exhausted(Instant::now());
-                    tried.push(source);
+            let source = reservation.source();
+            match net::connect(self.endpoint, &self.options(&reservation)).await {
+                Ok(stream) => {
+                    let local = stream.local_addr().map_err(ConnectError::Local)?;
+                    reservation.connected(local.ip());
+                    return Ok(Connection::new(stream, reservation));
                 }
-                Err(error) => return Err(ConnectError::from_io(error)),
+                Err(OpenError::NoPort(error)) => {
+                    tracing::debug!(endpoint = %self.endpoint, %error, "no source port is free");
+                    reservation.exhausted(Instant::now());
+                }
+                Err(OpenError::Source(_)) => reservation.absent(),
+                Err(OpenError::Connect(error)) => return Err(ConnectError::from_io(error)),
+                Err(OpenError::Local(error)) => return Err(ConnectError::Local(error)),
             }
+            tried.push(source);
+        }
+    }
+
+    /// The endpoint acknowledges nothing.
+    pub fn note_silence(&self) {
+        self.ledger.note_silence(Instant::now());
+    }
+
+    /// How many connections may go to the endpoint from each source address.
+    pub fn port_limit(&self) -> usize {
+        self.ledger.limit()
+    }
+
+    fn options(&self, reservation: &Reservation) -> ConnectOptions {
+        ConnectOptions {
+            source: reservation.address(),
+            reach: reservation.reach(),
+            tcp: self.tcp,
+            port_range: self.ledger.range(),
         }
     }
 }

@@ -3,15 +3,20 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use tokio::time::Instant;
 
-use super::{connection::Connection, connector::Connector};
-use crate::{config, health::Health, pool::Pool};
+use super::{connection::Connection, connector::Connector, stale::Stale};
+use crate::{
+    config,
+    health::Health,
+    pool::{Learning, Pool},
+    ports::Ports,
+};
 
 /// An endpoint. It outlives a reload that leaves its connection settings as they are, with its connections, its health
 /// and its counters.
@@ -33,10 +38,8 @@ pub struct Endpoint {
 pub struct EndpointCounts {
     pub requests: AtomicU64,
     pub connect_failures: AtomicU64,
-    /// Requests lost to a connection that the endpoint closed at the same moment, and sent again.
-    pub stale_replaced: AtomicU64,
-    /// The same, where sending again was not allowed.
-    pub stale_failed: AtomicU64,
+    /// Requests lost to a connection that the endpoint closed at the same moment.
+    pub stale: Stale,
 }
 
 /// A request in flight, counted until it is dropped.
@@ -44,12 +47,22 @@ pub struct EndpointCounts {
 pub struct InFlight(Arc<Endpoint>);
 
 impl Endpoint {
-    pub fn new(name: String, address: SocketAddr, cluster: &config::Cluster, workers: usize) -> Arc<Self> {
+    /// `before` is the same address with other connection settings: what has been learned of it stays true.
+    pub fn new(
+        name: String,
+        address: SocketAddr,
+        cluster: &config::Cluster,
+        ports: &Arc<Ports>,
+        workers: usize,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let learning = before.map(|before| before.pool.learning());
+        let learning = learning.unwrap_or_else(|| Arc::new(Mutex::new(Learning::new(Instant::now()))));
         Arc::new(Self {
             name,
             address,
-            pool: Pool::new(&cluster.pool, workers),
-            connector: Arc::new(Connector::new(address, cluster)),
+            pool: Pool::new(&cluster.pool, workers, learning),
+            connector: Arc::new(Connector::new(address, cluster, ports)),
             health: Arc::new(Health::new(Instant::now())),
             load: Arc::default(),
             counts: Arc::default(),

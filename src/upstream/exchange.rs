@@ -23,6 +23,8 @@ use super::{
 use crate::{
     config,
     http1::{self, ResponseError, ResponseHead},
+    net::sockopt,
+    pool::CloseReason,
     worker::Timer,
 };
 
@@ -57,6 +59,9 @@ pub enum ExchangeError {
     UnexpectedUpgrade,
     #[error("the endpoint did not take the request in time")]
     WriteTimeout,
+    /// Before any byte of an answer, on a kept connection.
+    #[error("the endpoint acknowledged nothing of the request")]
+    Silent,
     #[error("the endpoint did not answer in time")]
     FirstByteTimeout,
     #[error("the request took longer than its time limit")]
@@ -74,8 +79,20 @@ pub(super) struct Sending {
     pub(super) upload: Upload,
     /// Empty; its memory is used for the fields of the answer.
     pub(super) recycled: HeaderMap,
+    /// Why the connection is to end with this request, which tells the endpoint so.
+    pub(super) last_use: Option<CloseReason>,
     pub(super) timer: Timer,
     pub(super) patience: Patience,
+}
+
+/// When an endpoint is given up that has not answered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// When its time is up, or when it cannot answer any more, since our source address has left this machine.
+    None,
+    /// Also when it has not even acknowledged the request within the time that connecting may take: it was alive when
+    /// the connection was last used, and may have died since.
+    Silence,
 }
 
 /// Sends the request and reads the head of the answer. The upload may still be going on when the answer begins.
@@ -84,11 +101,14 @@ pub(super) struct Sending {
 pub(super) fn exchange<'a>(
     connection: &'a mut Connection,
     sending: &'a mut Sending,
+    haste: Haste,
 ) -> impl Future<Output = Result<ResponseHead, ExchangeError>> + 'a {
     connection.read = buffers::take_read();
     let mut state = State {
         connection,
         sending,
+        haste,
+        waited: Duration::ZERO,
         stage: None,
         write_failed: false,
         interim: 0,
@@ -101,6 +121,9 @@ pub(super) fn exchange<'a>(
 struct State<'a> {
     connection: &'a mut Connection,
     sending: &'a mut Sending,
+    haste: Haste,
+    /// How much of its time to answer the endpoint has had when the timer fires next.
+    waited: Duration,
     /// What the timer was last set for, and how far the upload was then.
     stage: Option<(WaitsFor, u64)>,
     write_failed: bool,
@@ -163,7 +186,10 @@ impl State<'_> {
             match poll_read_buf(Pin::new(&mut connection.stream), context, &mut connection.read) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => (self.received, self.undecoded) = (true, true),
-                Poll::Ready(_) => return Poll::Ready(Err(self.ended())),
+                Poll::Ready(result) => {
+                    self.connection.note_end(&result);
+                    return Poll::Ready(Err(self.ended()));
+                }
             }
         }
     }
@@ -216,7 +242,10 @@ impl State<'_> {
                 WaitsFor::Endpoint => patience.endpoint.between_bytes,
                 WaitsFor::Client => patience.client_stall,
                 WaitsFor::Continue => CONTINUE_WAIT,
-                WaitsFor::Nothing => patience.endpoint.first_byte,
+                WaitsFor::Nothing => {
+                    self.waited = patience.endpoint.connect.min(patience.endpoint.first_byte);
+                    self.waited
+                }
             };
             timer.set_after(allowed, patience.deadline);
         }
@@ -226,14 +255,41 @@ impl State<'_> {
         if patience.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(Err(ExchangeError::RequestTimeout));
         }
+        if waits_for == WaitsFor::Nothing {
+            return self.look_for_life(context);
+        }
         Poll::Ready(match waits_for {
             WaitsFor::Endpoint => Err(ExchangeError::WriteTimeout),
             WaitsFor::Client => Err(ExchangeError::ClientStalled),
-            WaitsFor::Nothing => Err(ExchangeError::FirstByteTimeout),
+            WaitsFor::Nothing => Ok(()),
             WaitsFor::Continue => {
                 upload.go_on();
                 Ok(())
             }
         })
+    }
+
+    /// An answer is waited for. As often as the time of a connect has passed, it is asked whether it can come at all.
+    fn look_for_life(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        if !self.received && self.is_hopeless() {
+            return Poll::Ready(Err(ExchangeError::Silent));
+        }
+        let Sending { timer, patience, .. } = &*self.sending;
+        let rest = patience.endpoint.first_byte.saturating_sub(self.waited);
+        if rest.is_zero() {
+            return Poll::Ready(Err(ExchangeError::FirstByteTimeout));
+        }
+        let step = patience.endpoint.connect.min(rest);
+        self.waited += step;
+        self.stage = Some((WaitsFor::Nothing, self.sending.upload.sent()));
+        timer.set_after(step, patience.deadline);
+        timer.poll(context).map(|()| Ok(()))
+    }
+
+    fn is_hopeless(&self) -> bool {
+        if !self.connection.reservation.is_present() {
+            return true;
+        }
+        self.haste == Haste::Silence && sockopt::is_unacknowledged(&self.connection.stream).unwrap_or(false)
     }
 }

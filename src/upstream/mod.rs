@@ -1,25 +1,33 @@
 //! The endpoints' side: clusters, endpoints, and the HTTP/1.1 exchange with them.
 //!
 //! [`send()`] is the way of one request: pick an endpoint ([`Cluster`]), take a connection of its pool or open one
-//! ([`connector`]), write the request ([`upload`]), read the head of the answer ([`mod@exchange`]) and stream its body back
-//! ([`ResponseBody`]), at whose end the connection is checked in.
+//! ([`find`], [`connector`]), write the request ([`upload`]), read the head of the answer ([`mod@exchange`]) and stream its
+//! body back ([`ResponseBody`]), at whose end the connection is checked in or ended ([`closing`]).
 
 mod body;
 mod buffers;
+mod closing;
 mod cluster;
 mod connection;
 pub mod connector;
 mod endpoint;
 mod exchange;
+mod find;
+mod probe;
 mod send;
+mod stale;
 mod upload;
+mod warm;
 
-pub use body::{BodyError, ResponseBody};
+pub use body::{BodyError, KeepAlive, ResponseBody};
 pub use buffers::take_write;
 pub use cluster::Cluster;
 pub use connection::Connection;
 pub use connector::{ConnectError, Connector};
 pub use endpoint::{Endpoint, EndpointCounts, InFlight};
 pub use exchange::ExchangeError;
-pub use send::{Answer, Failed, Fits, Local, Outgoing, SendError, Timing, send};
+pub use probe::{ProbeConnection, connect_probe};
+pub use send::{Answer, Failed, Fits, Local, Outgoing, Repeat, SendError, Timing, send};
+pub use stale::StaleOutcome;
 pub use upload::{Expectation, RequestFraming};
+pub use warm::warm;

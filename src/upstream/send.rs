@@ -2,23 +2,18 @@
 //!
 //! # What is sent twice?
 //! * A request for which no connection could be opened goes to another endpoint, whatever its method: nothing of it was
-//!   sent.
+//!   sent. If there is no source port towards any, it waits for a connection that comes back.
 //! * A request that met a kept connection just as the endpoint closed it (no byte of an answer came) goes once more to
-//!   the same endpoint, on a *fresh* connection, if it is idempotent and what was sent of it can be repeated
-//!   (RFC 9110 9.2.2), or if the kernel took no byte of it. That is never held against the endpoint. If the endpoint
-//!   takes no connection any more, the request goes to another one.
+//!   the same endpoint, on a *fresh* connection, if it may be repeated ([`Repeat`]) and what was sent of it has been
+//!   kept, or if the kernel took no byte of it. That is never held against the endpoint. If the endpoint takes no
+//!   connection any more, the request goes to another one. A kept connection whose endpoint acknowledges nothing counts
+//!   as closed.
 //! * Nothing else.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{
     body::{KeepAlive, ResponseBody},
@@ -26,11 +21,14 @@ use super::{
     connection::Connection,
     connector::ConnectError,
     endpoint::{Endpoint, InFlight},
-    exchange::{ExchangeError, Patience, Sending, exchange},
+    exchange::{ExchangeError, Haste, Patience, Sending, exchange},
+    find::{attempt, find_connection, open, wanted},
+    stale::StaleOutcome,
     upload::{Expectation, RequestFraming, Upload},
 };
 use crate::{
     balance::PickState,
+    config::Close,
     http1::ResponseHead,
     pool::{Checkout, CheckoutError, CloseReason, OpenReason, Permit, Pooled, Reused},
     worker::Timers,
@@ -48,10 +46,11 @@ pub struct Local<'a> {
 #[derive(Debug)]
 pub struct Outgoing<F> {
     pub method: Method,
-    /// Writes the head for an endpoint, framing fields included; also gives an empty map whose memory is used for the
-    /// fields of the answer.
+    /// Writes the head for an endpoint, framing fields included, and tells it to close where the connection is not to
+    /// live on; also gives an empty map whose memory is used for the fields of the answer.
     pub encode: F,
     pub fits: Fits,
+    pub repeat: Repeat,
     pub framing: RequestFraming,
     /// `None` is a request without one.
     pub body: Option<Incoming>,
@@ -66,6 +65,14 @@ pub enum Fits {
     Any,
     /// It names its endpoint in Host.
     One,
+}
+
+/// Whether the request may reach an endpoint twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It is idempotent (RFC 9110 9.2.2), or its client says so.
+    Allowed,
+    Forbidden,
 }
 
 /// The head of an answer, with the body on its way.
@@ -102,6 +109,11 @@ pub enum SendError {
     Exchange(#[from] ExchangeError),
     #[error("the endpoint closed the kept connection as the request was sent, and this method must not be sent twice")]
     Stale,
+    #[error(
+        "the endpoint closed the kept connection as the request was sent, and more of its body was sent than \
+         max_replay_body keeps for a second time"
+    )]
+    StaleBody,
 }
 
 /// A failed request, with the endpoint at which it failed, if it got that far.
@@ -125,17 +137,18 @@ pub fn send<'a, F>(
     outgoing: Outgoing<F>,
 ) -> impl Future<Output = Result<Answer, Failed>>
 where
-    F: FnOnce(&Endpoint) -> (Vec<u8>, HeaderMap),
+    F: FnOnce(&Endpoint, KeepAlive) -> (Vec<u8>, HeaderMap),
 {
     async move {
+        let wanted = wanted(cluster, outgoing.repeat);
         let mut timing = Timing {
             reused: Reused::No,
             wait: Duration::ZERO,
             connect: None,
         };
-        let (mut in_flight, pooled) = match attempt(cluster, local, &[]) {
+        let (mut in_flight, pooled) = match attempt(cluster, local, wanted, &[]) {
             Some((in_flight, Some(Checkout::Reused(pooled)))) => (in_flight, pooled),
-            first => match Box::pin(find_connection(cluster, local, first, Vec::new(), &mut timing)).await {
+            first => match Box::pin(find_connection(cluster, local, wanted, first, Vec::new(), &mut timing)).await {
                 Ok(found) => found,
                 Err((error, endpoint)) => {
                     return Err(Failed {
@@ -147,13 +160,15 @@ where
             },
         };
         timing.reused = pooled.reused();
-        let fits = outgoing.fits;
-        let sending = Sending::new(cluster, local, in_flight.endpoint(), outgoing);
+        let (fits, repeat) = (outgoing.fits, outgoing.repeat);
+        let last_use = last_use(cluster, &pooled, local);
+        let sending = Sending::new(cluster, local, in_flight.endpoint(), outgoing, last_use);
         let request = Request {
             cluster,
             local,
             in_flight: &mut in_flight,
             fits,
+            repeat,
             replaced: 0,
             sending,
         };
@@ -173,105 +188,14 @@ where
     }
 }
 
-/// A picked endpoint, and what its pool has at once; `None` if there is nothing to pick.
-type Attempt = Option<(InFlight, Option<Checkout<Connection>>)>;
-
-/// Picks an endpoint other than `refused` and asks its pool.
-fn attempt(cluster: &Cluster, local: Local<'_>, refused: &[SocketAddr]) -> Attempt {
-    let usable = |index: usize| {
-        let endpoint = &cluster.endpoints[index];
-        endpoint.health.is_healthy() && !refused.contains(&endpoint.address)
-    };
-    let index = cluster
-        .balancer
-        .pick(local.picks, usable, |index| cluster.endpoints[index].load())?;
-    let in_flight = cluster.endpoints[index].begin();
-    let found = in_flight.endpoint().pool.try_checkout(local.worker, local.timers.now());
-    Some((in_flight, found))
-}
-
-/// Goes on from the `first` attempt, at endpoints other than `refused`, until one has a connection.
-async fn find_connection(
-    cluster: &Cluster,
-    local: Local<'_>,
-    first: Attempt,
-    mut refused: Vec<SocketAddr>,
-    timing: &mut Timing,
-) -> Result<(InFlight, Pooled<Connection>), (SendError, Option<Arc<Endpoint>>)> {
-    let unresolved = cluster.unresolved && cluster.endpoints.is_empty();
-    let mut failure = (
-        if unresolved {
-            SendError::NotResolved
-        } else {
-            SendError::NoEndpoint
-        },
-        None,
-    );
-    let mut attempted = first;
-    while let Some((in_flight, found)) = attempted {
-        let endpoint = in_flight.endpoint();
-        let error = match connection(cluster, local, endpoint, found, timing).await {
-            Ok(pooled) => return Ok((in_flight, pooled)),
-            Err(error) => error,
-        };
-        refused.push(endpoint.address);
-        let again = matches!(&error, SendError::Connect(_)) && refused.len() <= cluster.retry.connect_attempts as usize;
-        failure = (error, Some(Arc::clone(endpoint)));
-        if !again {
-            break;
-        }
-        attempted = attempt(cluster, local, &refused);
-    }
-    Err(failure)
-}
-
-/// The connection that was found, or a new one, or the one that is waited for.
-async fn connection(
-    cluster: &Cluster,
-    local: Local<'_>,
-    endpoint: &Endpoint,
-    found: Option<Checkout<Connection>>,
-    timing: &mut Timing,
-) -> Result<Pooled<Connection>, SendError> {
-    let found = match found {
-        Some(found) => found,
-        None => {
-            let now = Instant::now();
-            let deadline = local.timers.sleep_until(now + cluster.pool.wait.timeout);
-            let found = endpoint.pool.checkout(local.worker, now, deadline).await;
-            timing.wait += now.elapsed();
-            found?
-        }
-    };
-    match found {
-        Checkout::Reused(pooled) => Ok(pooled),
-        Checkout::Open(permit, reason) => open(cluster, local, endpoint, permit, reason, timing).await,
-    }
-}
-
-async fn open(
-    cluster: &Cluster,
-    local: Local<'_>,
-    endpoint: &Endpoint,
-    permit: Permit<Connection>,
-    reason: OpenReason,
-    timing: &mut Timing,
-) -> Result<Pooled<Connection>, SendError> {
-    let start = Instant::now();
-    let connection = endpoint.connector.connect(local.timers, cluster.timeouts.connect).await;
-    let now = Instant::now();
-    timing.connect = Some(timing.connect.unwrap_or_default() + (now - start));
-    match connection {
-        Ok(connection) => {
-            tracing::debug!(endpoint = %endpoint.address, reason = reason.as_str(), "opened a connection");
-            Ok(endpoint
-                .pool
-                .opened(connection, permit, reason, now, cluster.pool.max_lifetime))
-        }
-        Err(error) => {
-            endpoint.counts.connect_failures.fetch_add(1, Relaxed);
-            Err(error.into())
-        }
+/// Why the connection is to end with this request; `None`: it is not.
+fn last_use(cluster: &Cluster, pooled: &Pooled<Connection>, local: Local<'_>) -> Option<CloseReason> {
+    match cluster.pool.close {
+        // Whoever wants a plain FIN of ours gets it: the endpoint is not asked to close first.
+        Close::Fin => None,
+        _ if cluster.pool.max_idle == 0 => Some(CloseReason::PoolingOff),
+        Close::AskEndpoint => pooled.last_use(local.worker, local.timers.now()),
+        Close::FinNoTimeWait | Close::Rst => None,
     }
 }
 
@@ -282,27 +206,39 @@ struct Request<'a> {
     /// Changes when the request goes to another endpoint.
     in_flight: &'a mut InFlight,
     fits: Fits,
+    repeat: Repeat,
     /// Stale connections that the request has met.
     replaced: usize,
     sending: Box<Sending>,
 }
 
 impl Sending {
-    fn new<F>(cluster: &Cluster, local: Local<'_>, endpoint: &Endpoint, outgoing: Outgoing<F>) -> Box<Self>
+    fn new<F>(
+        cluster: &Cluster,
+        local: Local<'_>,
+        endpoint: &Endpoint,
+        outgoing: Outgoing<F>,
+        last_use: Option<CloseReason>,
+    ) -> Box<Self>
     where
-        F: FnOnce(&Endpoint) -> (Vec<u8>, HeaderMap),
+        F: FnOnce(&Endpoint, KeepAlive) -> (Vec<u8>, HeaderMap),
     {
         let timeouts = cluster.timeouts;
-        let (head, recycled) = (outgoing.encode)(endpoint);
-        let replay = if outgoing.method.is_idempotent() {
-            cluster.retry.max_replay_body
+        let keep_alive = if last_use.is_none() {
+            KeepAlive::Yes
         } else {
-            0
+            KeepAlive::No
+        };
+        let (head, recycled) = (outgoing.encode)(endpoint, keep_alive);
+        let replay = match outgoing.repeat {
+            Repeat::Allowed => cluster.retry.max_replay_body,
+            Repeat::Forbidden => 0,
         };
         Box::new(Self {
             upload: Upload::new(head, outgoing.framing, outgoing.body, outgoing.expectation, replay),
             method: outgoing.method,
             recycled,
+            last_use,
             timer: local.timers.timer(),
             patience: Patience {
                 endpoint: timeouts,
@@ -321,34 +257,60 @@ impl Request<'_> {
     ) -> Result<(ResponseHead, ResponseBody), SendError> {
         loop {
             let reused = pooled.reused();
-            match exchange(&mut pooled, &mut self.sending).await {
+            let haste = self.haste(reused);
+            let lost = match exchange(&mut pooled, &mut self.sending, haste).await {
                 Ok(head) => {
+                    if let Some(timeout) = head.keep_alive_timeout {
+                        pooled.note_stated_timeout(timeout);
+                    }
                     let keep_alive = if head.keep_alive { KeepAlive::Yes } else { KeepAlive::No };
                     let body = ResponseBody::new(pooled, head.framing, keep_alive, self.sending, self.local.worker);
                     return Ok((head, body));
                 }
-                Err(ExchangeError::Closed) if reused == Reused::Yes => {
-                    let permit = self.stale(pooled)?;
-                    let reason = OpenReason::ReplacedStale;
-                    let opened = open(
-                        self.cluster,
-                        self.local,
-                        self.in_flight.endpoint(),
-                        permit,
-                        reason,
-                        timing,
-                    );
-                    pooled = match Box::pin(opened).await {
-                        Ok(pooled) => pooled,
-                        Err(error) => Box::pin(self.elsewhere(error, timing)).await?,
-                    };
-                    timing.reused = pooled.reused();
+                Err(ExchangeError::Closed) if reused == Reused::Yes => CloseReason::Stale,
+                Err(ExchangeError::Silent) if self.repeat == Repeat::Allowed => {
+                    if pooled.reservation().is_present() {
+                        self.in_flight.endpoint().connector.note_silence();
+                    }
+                    CloseReason::EndpointSilent
                 }
                 Err(error) => {
                     pooled.close(close_reason(&error));
                     return Err(error.into());
                 }
-            }
+            };
+            pooled = self.replace(pooled, lost, timing).await?;
+            timing.reused = pooled.reused();
+        }
+    }
+
+    /// Whether an endpoint that acknowledges nothing is given up early: where the request can still go elsewhere.
+    fn haste(&self, reused: Reused) -> Haste {
+        match (reused, self.repeat) {
+            (Reused::Yes, Repeat::Allowed) => Haste::Silence,
+            _ => Haste::None,
+        }
+    }
+
+    /// Another connection for a request that the one before has lost.
+    async fn replace(
+        &mut self,
+        pooled: Pooled<Connection>,
+        reason: CloseReason,
+        timing: &mut Timing,
+    ) -> Result<Pooled<Connection>, SendError> {
+        let permit = self.stale(pooled, reason)?;
+        let opened = open(
+            self.cluster,
+            self.local,
+            self.in_flight.endpoint(),
+            permit,
+            OpenReason::ReplacedStale,
+            timing,
+        );
+        match Box::pin(opened).await {
+            Ok(pooled) => Ok(pooled),
+            Err(error) => Box::pin(self.elsewhere(error, timing)).await,
         }
     }
 
@@ -358,8 +320,9 @@ impl Request<'_> {
             return Err(gone);
         }
         let refused = vec![self.in_flight.endpoint().address];
-        let next = attempt(self.cluster, self.local, &refused);
-        match find_connection(self.cluster, self.local, next, refused, timing).await {
+        let wanted = wanted(self.cluster, self.repeat);
+        let next = attempt(self.cluster, self.local, wanted, &refused);
+        match find_connection(self.cluster, self.local, wanted, next, refused, timing).await {
             Ok((in_flight, pooled)) => {
                 *self.in_flight = in_flight;
                 Ok(pooled)
@@ -369,17 +332,38 @@ impl Request<'_> {
     }
 
     /// The right to open another connection in the place of a stale one, if the request may be sent again.
-    fn stale(&mut self, pooled: Pooled<Connection>) -> Result<Permit<Connection>, SendError> {
+    fn stale(&mut self, pooled: Pooled<Connection>, reason: CloseReason) -> Result<Permit<Connection>, SendError> {
         self.replaced += 1;
-        let (counts, upload) = (&self.in_flight.endpoint().counts, &mut self.sending.upload);
-        let allowed = self.sending.method.is_idempotent() || upload.is_untouched();
-        if allowed && self.replaced <= self.cluster.endpoints.len() && upload.rewind() {
-            counts.stale_replaced.fetch_add(1, Relaxed);
-            return Ok(pooled.replace(CloseReason::Stale));
+        let outcome = self.outcome_of_stale();
+        let endpoint = self.in_flight.endpoint();
+        endpoint.counts.stale.add(&self.sending.method, outcome);
+        tracing::debug!(
+            endpoint = %endpoint.address,
+            method = %self.sending.method,
+            outcome = outcome.as_str(),
+            "a request met a kept connection as it was closed"
+        );
+        if outcome == StaleOutcome::Replaced {
+            return Ok(pooled.replace(reason));
         }
-        counts.stale_failed.fetch_add(1, Relaxed);
-        pooled.close(CloseReason::Stale);
-        Err(SendError::Stale)
+        pooled.close(reason);
+        Err(match outcome {
+            StaleOutcome::BodyTooLarge => SendError::StaleBody,
+            _ => SendError::Stale,
+        })
+    }
+
+    fn outcome_of_stale(&mut self) -> StaleOutcome {
+        let upload = &mut self.sending.upload;
+        if self.repeat == Repeat::Forbidden && !upload.is_untouched() {
+            StaleOutcome::NotIdempotent
+        } else if self.replaced > self.cluster.endpoints.len() {
+            StaleOutcome::GaveUp
+        } else if upload.rewind() {
+            StaleOutcome::Replaced
+        } else {
+            StaleOutcome::BodyTooLarge
+        }
     }
 }
 
@@ -389,6 +373,7 @@ fn close_reason(error: &ExchangeError) -> CloseReason {
         ExchangeError::Malformed(_) | ExchangeError::TooManyInterim | ExchangeError::UnexpectedUpgrade => {
             CloseReason::ProtocolError
         }
+        ExchangeError::Silent => CloseReason::EndpointSilent,
         ExchangeError::WriteTimeout
         | ExchangeError::FirstByteTimeout
         | ExchangeError::RequestTimeout

@@ -10,13 +10,13 @@ use proptest::{
     sample::{select, subsequence},
 };
 
-use super::super::*;
+use super::{super::*, arbitrary_cluster::cluster};
 
-fn duration() -> impl Strategy<Value = Duration> {
+pub(super) fn duration() -> impl Strategy<Value = Duration> {
     (1_u64..1_000_000_000).prop_map(Duration::from_millis)
 }
 
-fn maybe_zero() -> impl Strategy<Value = Duration> {
+pub(super) fn maybe_zero() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(Duration::ZERO), duration()]
 }
 
@@ -25,7 +25,7 @@ fn networks() -> impl Strategy<Value = Vec<ipnet::IpNet>> {
     subsequence(known.to_vec(), 0..=4)
 }
 
-fn tcp_keepalive() -> impl Strategy<Value = TcpKeepalive> {
+pub(super) fn tcp_keepalive() -> impl Strategy<Value = TcpKeepalive> {
     (0_u64..=32_767, 1_u64..=32_767, 1_u32..=127).prop_map(|(idle, interval, count)| TcpKeepalive {
         idle: Duration::from_secs(idle),
         interval: Duration::from_secs(interval),
@@ -106,11 +106,13 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         1_usize..1_000_000,
         option::of(tls()),
         sections,
+        option::of(duration()),
     );
     let shared = any::<bool>();
     (vec(one, 1..4), shared).prop_map(|(listeners, shared)| {
         let common = listeners[0].4.clone();
-        let listener = |(place, (ip, is_named, max_connections, tls, sections)): (usize, _)| {
+        let listener = |(place, one): (usize, _)| {
+            let (ip, is_named, max_connections, tls, sections, expect_client_idle_timeout) = one;
             let address = SocketAddr::new(ip, 1000 + u16::try_from(place).unwrap());
             let name = if is_named {
                 format!("é\"{place}")
@@ -127,6 +129,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
                 timeouts,
                 limits,
                 http2,
+                expect_client_idle_timeout,
             }
         };
         listeners.into_iter().enumerate().map(listener).collect()
@@ -257,100 +260,6 @@ fn routes(clusters: Vec<String>) -> impl Strategy<Value = Vec<Route>> {
         };
         hosts.into_iter().zip(routes).map(route).collect()
     })
-}
-
-fn probe() -> impl Strategy<Value = Probe> {
-    let statuses = (200_u16..=599).prop_flat_map(|first| (Just(first), first..=599));
-    let host = option::of(Just("api.example".to_owned()));
-    let http =
-        (select(vec!["/", "/healthz?a=\"b\""]), host, statuses).prop_map(|(path, host, statuses)| ProbeKind::Http {
-            path: path.replace('"', "'"),
-            host,
-            statuses,
-        });
-    (
-        prop_oneof![Just(ProbeKind::Tcp), http],
-        duration(),
-        duration(),
-        1_u32..=1000,
-        1_u32..=1000,
-    )
-        .prop_map(|(kind, interval, timeout, rise, fall)| Probe {
-            kind,
-            interval,
-            timeout,
-            rise,
-            fall,
-        })
-}
-
-fn pool() -> impl Strategy<Value = Pool> {
-    let idle = (1_usize..=1_000_000).prop_flat_map(|most| (0..=most, Just(most)));
-    let wait = (duration(), 0_usize..1_000_000).prop_map(|(timeout, queue)| Wait { timeout, queue });
-    let all = (duration(), maybe_zero(), 0_u64..1_000_000_000, idle, wait).prop_map(
-        |(idle_timeout, max_lifetime, max_requests, (max_idle, max_connections), wait)| Pool {
-            idle_timeout,
-            max_lifetime,
-            max_requests,
-            max_idle,
-            max_connections,
-            wait,
-        },
-    );
-    prop_oneof![Just(Pool::default()), all]
-}
-
-fn cluster() -> impl Strategy<Value = Cluster> {
-    let known = ["10.0.0.1:80", "a.example:80", "[fd00::1]:8080"].map(|text| text.parse::<Endpoint>().unwrap());
-    let endpoints = (subsequence(known.to_vec(), 1..=3), 1_u32..=1000).prop_map(|(mut endpoints, weight)| {
-        endpoints[0].weight = weight;
-        endpoints
-    });
-    let timeouts =
-        (duration(), duration(), duration(), maybe_zero()).prop_map(|(connect, first_byte, between_bytes, request)| {
-            ClusterTimeouts {
-                connect,
-                first_byte,
-                between_bytes,
-                request,
-            }
-        });
-    let retry = (0_u32..=100, 0_usize..=64 << 20).prop_map(|(connect_attempts, max_replay_body)| Retry {
-        connect_attempts,
-        max_replay_body,
-    });
-    let balance = select(vec![Balance::RoundRobin, Balance::LeastLoaded]);
-    let tcp = (tcp_keepalive(), maybe_zero());
-    (
-        endpoints,
-        balance,
-        pool(),
-        any::<bool>(),
-        option::of(probe()),
-        timeouts,
-        tcp,
-        retry,
-    )
-        .prop_map(
-            |(endpoints, balance, pool, has_sources, probe, timeouts, (tcp_keepalive, tcp_user_timeout), retry)| {
-                // Each source address has an endpoint of its family, and the other way round.
-                let address = |endpoint: &Endpoint| endpoint.ip().filter(|_| has_sources);
-                let source = Source {
-                    addresses: endpoints.iter().filter_map(address).collect(),
-                };
-                Cluster {
-                    endpoints,
-                    balance,
-                    pool,
-                    source,
-                    probe,
-                    timeouts,
-                    tcp_keepalive,
-                    tcp_user_timeout,
-                    retry,
-                }
-            },
-        )
 }
 
 pub(super) fn config() -> impl Strategy<Value = Config> {

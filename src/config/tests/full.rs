@@ -81,6 +81,7 @@ fn keys_with_a_default_are_in_force_in_full_toml() {
         "limits.",
         "http2.",
         "cluster.NAME.pool.",
+        "cluster.NAME.source.",
         "cluster.NAME.tcp_keepalive.",
         "cluster.NAME.timeouts.",
         "cluster.NAME.retry.",
@@ -111,6 +112,8 @@ fn the_examples_of_full_toml_are_right() {
     );
     assert!(config.listeners[1].tls.is_some());
     assert!(config.clusters["api"].probe.is_some());
+    let [unused] = warnings(&config).try_into().expect("only one thing is hardly meant");
+    assert!(unused.contains("`database`"), "{unused}");
 }
 
 #[test]

@@ -17,12 +17,6 @@ fn expect_in_listener(cases: &[(&str, &str, &str)]) {
     }
 }
 
-fn expect_in_cluster(cases: &[(&str, &str, &str)]) {
-    for (keys, message, help) in cases {
-        expect_one(&format!("{LISTENER}{ROUTE}{CLUSTER}{keys}\n"), message, help);
-    }
-}
-
 #[test]
 fn sections_refuse_what_has_no_meaning() {
     expect_in_section(&[
@@ -118,6 +112,16 @@ fn listeners_refuse_what_has_no_meaning() {
             "did you mean `address`?",
         ),
         ("name = \"a b\"", "is not a name", "one word"),
+        (
+            "expect = { client_idle_timeout = \"0s\" }",
+            "`client_idle_timeout` must not be zero",
+            "60s",
+        ),
+        (
+            "expect = { idle_timeout = \"60s\" }",
+            "unknown key `idle_timeout` in `listener.expect`",
+            "client_idle_timeout",
+        ),
         ("max_connections = 0", "out of range", "from 1"),
         ("tls = {}", "TLS needs a certificate", "certificates = [{"),
         (
@@ -170,115 +174,4 @@ fn listeners_on_port_0_do_not_clash() {
     let listener = |name: &str| format!("[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\n");
     let text = format!("{}{}{ROUTE}{CLUSTER}", listener("a"), listener("b"));
     assert_eq!(parse(&text, "f").unwrap().listeners.len(), 2);
-}
-
-#[test]
-fn clusters_refuse_what_has_no_meaning() {
-    expect_in_cluster(&[
-        (
-            "balanse = 1",
-            "unknown key `balanse` in `cluster.api`",
-            "did you mean `balance`?",
-        ),
-        ("balance = \"random\"", "`balance` cannot be", "`round-robin`"),
-        ("[cluster.\"a b\"]\nendpoints = [\"a:1\"]", "is not a name", "one word"),
-        ("[cluster.empty]", "no endpoints", "endpoints = ["),
-        ("[cluster.empty]\nendpoints = []", "no endpoints", "endpoints = ["),
-        (
-            "[cluster.b]\nendpoints = [\"a\"]",
-            "not the address of an endpoint",
-            "\"a:80\"",
-        ),
-        ("[cluster.b]\nendpoints = [{ weight = 2 }]", "no address", "address ="),
-        (
-            "[cluster.b]\nendpoints = [{ address = \"a:1\", weight = 0 }]",
-            "out of range",
-            "from 1 to 1000",
-        ),
-        (
-            "[cluster.b]\nendpoints = [\"a:1\", \"A:1\"]",
-            "a:1 is there twice",
-            "weight = 2",
-        ),
-        ("tcp_keepalive = { count = 0 }", "out of range", "from 1 to 127"),
-        (
-            "[cluster.api.pool]\nidle_timeout = \"0s\"",
-            "must not be zero",
-            "max_idle = 0",
-        ),
-        ("[cluster.api.pool]\nmax_connections = 0", "out of range", "from 1"),
-        (
-            "[cluster.api.pool]\nmax_connections = 8\nmax_idle = 9",
-            "more than `max_connections`",
-            "at most 8",
-        ),
-        (
-            "[cluster.api.pool]\nwait = { timeout = \"0s\" }",
-            "must not be zero",
-            "queue = 0",
-        ),
-        (
-            "[cluster.api.source]\naddresses = [\"10.0.0.1:1\"]",
-            "is not a source address",
-            "without port",
-        ),
-        (
-            "[cluster.api.source]\naddresses = [\"0.0.0.0\"]",
-            "is not a source address",
-            "the kernel chooses",
-        ),
-        (
-            "[cluster.api.source]\naddresses = [\"10.0.1.1\", \"10.0.1.1\"]",
-            "twice",
-            "leave it out",
-        ),
-        (
-            "[cluster.api.source]\naddresses = [\"10.0.1.1\", \"fd00::1\"]",
-            "no endpoint can be reached from fd00::1",
-            "IPv4",
-        ),
-        (
-            "[cluster.b]\nendpoints = [\"a:1\", \"[::1]:1\"]\n[cluster.b.source]\naddresses = [\"10.0.1.1\"]",
-            "no source address leads to [::1]:1",
-            "IPv6",
-        ),
-        ("[cluster.api.health]\nprobe = {}", "what to ask", "/healthz"),
-        (
-            "[cluster.api.health]\nprobe = { path = \"healthz\" }",
-            "not a path to ask for",
-            "/healthz",
-        ),
-        (
-            "[cluster.api.health]\nprobe = { tcp = true, path = \"/\" }",
-            "only opens a connection",
-            "one of the two",
-        ),
-        (
-            "[cluster.api.health]\nprobe = { path = \"/\", statuses = \"2xx\" }",
-            "no range of statuses",
-            "200-299",
-        ),
-        (
-            "[cluster.api.health]\nprobe = { path = \"/\", interval = \"0s\" }",
-            "must not be zero",
-            "5s",
-        ),
-        (
-            "[cluster.api.health]\nprobe = { path = \"/\", rise = 0 }",
-            "out of range",
-            "from 1",
-        ),
-        ("[cluster.api.timeouts]\nconnect = \"0s\"", "must not be zero", "2s"),
-        ("[cluster.api.timeouts]\nfirst_byte = \"0s\"", "must not be zero", "1h"),
-        (
-            "[cluster.api.retry]\nmax_replay_body = \"1GiB\"",
-            "out of range",
-            "bytes",
-        ),
-    ]);
-    expect_one(
-        &format!("{LISTENER}{ROUTE}[cluster]\napi = \"10.0.0.1:80\"\n"),
-        "`api` must be a table",
-        "[cluster.api]",
-    );
 }

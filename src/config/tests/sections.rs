@@ -181,23 +181,90 @@ fn a_small_limit_of_connections_lowers_the_idle_ones_that_nobody_wrote() {
 }
 
 #[test]
-fn unused_clusters_and_slow_probes_are_warned_of() {
-    let config = parsed(
+fn a_pool_says_which_connection_is_used_and_how_it_ends() {
+    let pool = cluster(
         "
-[[listener]]
-address = \":1\"
-[[route]]
-cluster = \"api\"
-[cluster.api]
-endpoints = [\"a:1\"]
-[cluster.api.health]
-probe = { tcp = true, interval = \"1s\" }
-[cluster.old]
-endpoints = [\"a:1\"]
+[cluster.api.pool]
+idle_timeout = \"learn\"
+min_idle = 1024
+order = \"oldest-first\"
+close = \"ask-endpoint\"
+reuse = { writes_if_idle_under = \"any\" }
 ",
+    )
+    .pool;
+    let expected = Pool {
+        idle_timeout: IdleTimeout::Learn,
+        min_idle: 1024,
+        order: Order::OldestFirst,
+        close: Close::AskEndpoint,
+        reuse: Reuse {
+            writes_if_idle_under: None,
+        },
+        ..Pool::default()
+    };
+    assert_eq!(pool, expected);
+    let pool = cluster("[cluster.api.pool]\nidle_timeout = \"9s\"\nreuse = { writes_if_idle_under = \"0s\" }").pool;
+    assert_eq!(pool.idle_timeout, IdleTimeout::After(Duration::from_secs(9)));
+    assert_eq!(pool.reuse.writes_if_idle_under, Some(Duration::ZERO));
+}
+
+#[test]
+fn without_a_pool_its_order_and_its_reuse_may_be_there_and_mean_nothing() {
+    let pool = cluster(
+        "[cluster.api.pool]\nmax_idle = 0\norder = \"random\"\nclose = \"rst\"\nreuse = { writes_if_idle_under = \"2s\" }",
+    )
+    .pool;
+    assert_eq!((pool.max_idle, pool.order, pool.close), (0, Order::Random, Close::Rst));
+}
+
+#[test]
+fn sources_are_addresses_and_networks_up_to_a_share_of_their_ports() {
+    let source =
+        cluster("[cluster.api.source]\naddresses = [\"10.0.1.1\", \"10.9.0.0/24\", \"fd00:1::/64\"]\nmax_fill = 0.5")
+            .source;
+    let shown: Vec<_> = source.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.1.1", "10.9.0.0/24", "fd00:1::/64"]);
+    let expanded: Vec<_> = source.addresses.iter().map(|address| address.expand().len()).collect();
+    assert_eq!(expanded, [1, 254, 256]);
+    assert_eq!(source.max_fill, Some(0.5));
+    for (written, read) in [("1", Some(1.0)), ("0.01", Some(0.01)), ("\"auto\"", None)] {
+        let source = cluster(&format!("[cluster.api.source]\nmax_fill = {written}")).source;
+        assert_eq!(source.max_fill, read, "{written}");
+    }
+}
+
+#[test]
+fn what_is_expected_of_traffic_is_known() {
+    let expect = |keys: &str| cluster(&format!("expect = {{ {keys} }}")).expect.unwrap();
+    let few = expect("requests_per_second = 800");
+    assert_eq!(
+        (few.requests_per_second, few.response_time, few.endpoint_idle_timeout),
+        (800.0, Duration::from_millis(100), None)
     );
-    let warnings = warnings(&config);
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("`old`"));
-    assert!(warnings[1].contains("`api`") && warnings[1].contains("(2s)") && warnings[1].contains("(1s)"));
+    let all = expect("requests_per_second = 0.5, response_time = \"5ms\", endpoint_idle_timeout = \"75s\"");
+    assert_eq!(
+        (all.requests_per_second, all.response_time, all.endpoint_idle_timeout),
+        (0.5, Duration::from_millis(5), Some(Duration::from_secs(75)))
+    );
+    assert_eq!(cluster("").expect, None);
+    let listeners = parsed(
+        "[[listener]]\naddress = \":1\"\nexpect = { client_idle_timeout = \"50s\" }\n[[listener]]\naddress = \":2\"\n[[route]]\nrespond = {}\n",
+    )
+    .listeners;
+    let expected: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.expect_client_idle_timeout)
+        .collect();
+    assert_eq!(expected, [Some(Duration::from_secs(50)), None]);
+}
+
+#[test]
+fn an_idempotency_key_is_trusted_when_the_file_says_so() {
+    assert!(!cluster("").retry.idempotency_key);
+    assert!(
+        cluster("[cluster.api.retry]\nidempotency_key = true")
+            .retry
+            .idempotency_key
+    );
 }

@@ -1,5 +1,8 @@
 //! Probes against an endpoint that follows a script, and their pace on a paused clock.
 
+mod endpoint;
+mod ends;
+
 use std::{
     cell::RefCell,
     future::pending,
@@ -10,64 +13,14 @@ use std::{
     },
 };
 
+use endpoint::{Endpoint, Plain, Script, endpoint, read_request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::mpsc,
-    task::JoinHandle,
 };
 
 use super::*;
 use crate::telemetry::{Page, Recorder};
-
-/// What a scripted endpoint does on one connection: an answer for each request, then it closes.
-type Script<'a> = &'a [&'a str];
-
-struct Endpoint {
-    address: SocketAddr,
-    /// The requests of each connection, once the endpoint has closed it or the prober has.
-    seen: JoinHandle<Vec<Vec<String>>>,
-    /// A message for each connection that the endpoint has closed of its own accord.
-    closed: mpsc::UnboundedReceiver<()>,
-}
-
-/// Accepts a connection for each script, one after the other.
-async fn endpoint(scripts: &[Script<'_>]) -> Endpoint {
-    let scripts: Vec<Vec<_>> = scripts
-        .iter()
-        .map(|script| script.iter().map(ToString::to_string).collect())
-        .collect();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let (tell_closed, closed) = mpsc::unbounded_channel();
-    let seen = tokio::spawn(async move {
-        let mut seen = Vec::new();
-        for script in scripts {
-            let (mut stream, _) = listener.accept().await.expect("a connection");
-            let mut requests = Vec::new();
-            for answer in script {
-                let Some(request) = read_request(&mut stream).await else {
-                    break;
-                };
-                requests.push(request);
-                stream.write_all(answer.as_bytes()).await.expect("the prober reads");
-            }
-            drop(stream);
-            seen.push(requests);
-            _ = tell_closed.send(());
-        }
-        seen
-    });
-    Endpoint { address, seen, closed }
-}
-
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
-    let mut request = String::new();
-    while !request.ends_with("\r\n\r\n") {
-        request.push(stream.read_u8().await.ok()?.into());
-    }
-    Some(request)
-}
 
 fn http(statuses: (u16, u16)) -> ProbeKind {
     ProbeKind::Http {
@@ -77,11 +30,9 @@ fn http(statuses: (u16, u16)) -> ProbeKind {
     }
 }
 
-fn prober(endpoint: &Endpoint, kind: &ProbeKind) -> Prober<impl AsyncFn() -> io::Result<TcpStream> + use<>> {
+fn prober(endpoint: &Endpoint, kind: &ProbeKind) -> Prober<impl AsyncFn() -> io::Result<Plain> + use<>, Plain> {
     let address = endpoint.address;
-    Prober::new(kind, "shop.example:9000", async move || {
-        TcpStream::connect(address).await
-    })
+    Prober::new(kind, "shop.example:9000", async move || Plain::connect(address).await)
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -181,7 +132,7 @@ async fn a_large_answer_is_judged_by_its_status_and_not_read_to_its_end() {
         // Ends only when the prober closes.
         while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
-    let mut prober = Prober::new(&http((200, 200)), "a", async move || TcpStream::connect(address).await);
+    let mut prober = Prober::new(&http((200, 200)), "a", async move || Plain::connect(address).await);
     assert_eq!(prober.ask().await.expect("a success"), Success::Status(status(200)));
     assert!(prober.kept.is_none());
     sent.await.expect("the endpoint saw the close");
@@ -246,7 +197,7 @@ async fn every_failure_is_told_apart() {
 async fn a_tcp_probe_connects_and_closes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
-    let mut prober = Prober::new(&ProbeKind::Tcp, "a", async move || TcpStream::connect(address).await);
+    let mut prober = Prober::new(&ProbeKind::Tcp, "a", async move || Plain::connect(address).await);
     assert_eq!(prober.ask().await.expect("a success"), Success::Connected);
     let (mut stream, _) = listener.accept().await.expect("a connection");
     assert_eq!(stream.read(&mut [0]).await.expect("an orderly end"), 0);
@@ -300,7 +251,7 @@ async fn probes_begin_at_once_and_keep_their_pace_until_the_health_is_gone() {
     let seen = times.clone();
     let connect = async move || {
         seen.lock().expect("not poisoned").push(Instant::now());
-        Err(refused())
+        Err::<Plain, _>(refused())
     };
     let begin = Instant::now();
     let endpoint = ENDPOINT.parse().expect("an address");
@@ -335,7 +286,7 @@ async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
     let counted = calls.clone();
     let connect = async move || {
         counted.fetch_add(1, Relaxed);
-        pending().await
+        pending::<io::Result<Plain>>().await
     };
     let begin = Instant::now();
     let endpoint = ENDPOINT.parse().expect("an address");
@@ -362,7 +313,7 @@ async fn running_out_of_source_ports_changes_nothing() {
     let counted = calls.clone();
     let connect = async move || {
         *counted.borrow_mut() += 1;
-        Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL))
+        Err::<Plain, _>(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL))
     };
     let endpoint = ENDPOINT.parse().expect("an address");
     let run = run(endpoint, "a".to_owned(), probe(1, 1), Arc::downgrade(&health), connect);

@@ -3,14 +3,16 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Order;
 
 const WORKERS: usize = 3;
+const MIN_IDLE: usize = 2;
 const MAX_IDLE: usize = 3;
 const MAX_CONNECTIONS: usize = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Checkout(usize),
+    Checkout(usize, Wanted),
     /// The n-th active connection, on a worker.
     CheckIn(usize, usize),
     Close(usize),
@@ -19,20 +21,39 @@ enum Step {
     /// The endpoint closes the n-th idle connection.
     Die(usize),
     Sweep(usize),
+    Warm(usize, Warmed),
     Pass(Duration),
+}
+
+/// What becomes of a connection that is opened ahead of need.
+#[derive(Debug, Clone, Copy)]
+enum Warmed {
+    Opened,
+    Failed,
+    GivenUp,
+}
+
+fn any_wanted() -> impl Strategy<Value = Wanted> {
+    let under = |millis| Wanted::IdleUnder(Duration::from_millis(millis));
+    prop_oneof![
+        3 => Just(Wanted::Any),
+        2 => prop::sample::select(vec![0, 500, 1500]).prop_map(under),
+    ]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let worker = || 0..WORKERS;
+    let warmed = prop::sample::select(vec![Warmed::Opened, Warmed::Opened, Warmed::Failed, Warmed::GivenUp]);
     prop_oneof![
-        6 => worker().prop_map(Step::Checkout),
+        6 => (worker(), any_wanted()).prop_map(|(worker, wanted)| Step::Checkout(worker, wanted)),
         5 => (0..MAX_CONNECTIONS, worker()).prop_map(|(which, worker)| Step::CheckIn(which, worker)),
         1 => (0..MAX_CONNECTIONS).prop_map(Step::Close),
         1 => (0..MAX_CONNECTIONS).prop_map(Step::Drop),
         1 => (0..MAX_CONNECTIONS).prop_map(Step::Replace),
         2 => (0..MAX_IDLE).prop_map(Step::Die),
         1 => worker().prop_map(Step::Sweep),
-        2 => (0..3u64).prop_map(|seconds| Step::Pass(Duration::from_secs(seconds))),
+        1 => (worker(), warmed).prop_map(|(worker, warmed)| Step::Warm(worker, warmed)),
+        2 => (0..6u64).prop_map(|halves| Step::Pass(Duration::from_millis(500 * halves))),
     ]
 }
 
@@ -47,22 +68,36 @@ struct Known {
 
 struct Model {
     pool: Arc<Pool<Puppet>>,
+    order: Order,
     now: Instant,
     shards: [Vec<Known>; WORKERS],
     active: Vec<(Pooled<Puppet>, Known)>,
+    warm_resumes: Instant,
     opened: u64,
     closed: u64,
+    reused: u64,
+    stolen: u64,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(order: Order) -> Self {
+        let policy = config::Pool {
+            order,
+            min_idle: MIN_IDLE,
+            ..limits(MAX_IDLE, MAX_CONNECTIONS)
+        };
+        let now = Instant::now();
         Self {
-            pool: Pool::new(&limits(MAX_IDLE, MAX_CONNECTIONS), WORKERS),
-            now: Instant::now(),
+            pool: pool_of(&policy, WORKERS),
+            order,
+            now,
             shards: Default::default(),
             active: Vec::new(),
+            warm_resumes: now,
             opened: 0,
             closed: 0,
+            reused: 0,
+            stolen: 0,
         }
     }
 
@@ -70,52 +105,124 @@ impl Model {
         self.shards.iter().map(Vec::len).sum()
     }
 
-    fn is_fit(&self, known: &Known) -> bool {
-        known.strings.liveness() == Liveness::Silent && self.now - known.idle_since < policy().idle_timeout
+    fn connections(&self) -> usize {
+        self.idle() + self.active.len()
     }
 
-    /// What a checkout is to find: the newest fit one of the first shard that has one.
-    fn take(&mut self, worker: usize) -> Option<Known> {
-        for shard in (0..WORKERS).map(|step| (worker + step) % WORKERS) {
-            while let Some(known) = self.shards[shard].pop() {
+    fn is_old(&self, known: &Known) -> bool {
+        self.now - known.idle_since >= IDLE_TIMEOUT
+    }
+
+    fn is_fit(&self, known: &Known) -> bool {
+        known.strings.liveness() == Liveness::Silent && !self.is_old(known)
+    }
+
+    /// The next one of a shard that a checkout looks at. Where chance decides, the pool has: it is one that the pool has
+    /// closed for this checkout, or `found`, the one that it gave out.
+    fn next(&mut self, shard: usize, wanted: Wanted, found: Option<u32>) -> Option<Known> {
+        let shard = &mut self.shards[shard];
+        let index = match (wanted, self.order) {
+            (Wanted::IdleUnder(limit), _) => {
+                let newest = shard.last()?;
+                (self.now - newest.idle_since < limit).then(|| shard.len() - 1)?
+            }
+            (Wanted::Any, Order::NewestFirst) => shard.len().checked_sub(1)?,
+            (Wanted::Any, Order::OldestFirst) => 0,
+            (Wanted::Any, Order::Random) => {
+                let closed = shard.iter().position(|known| known.strings.ended().is_some());
+                let index = closed.or_else(|| shard.iter().position(|known| Some(known.id) == found));
+                assert!(index.is_some() || shard.is_empty(), "looked at all of them");
+                index?
+            }
+        };
+        (index < shard.len()).then(|| shard.remove(index))
+    }
+
+    /// What a checkout is to find: the next fit one of the first shard that has one; or why it is to open one.
+    fn take(&mut self, worker: usize, wanted: Wanted, found: Option<u32>) -> Result<Known, OpenReason> {
+        let mut reason = OpenReason::NoneIdle;
+        for step in 0..WORKERS {
+            while let Some(known) = self.next((worker + step) % WORKERS, wanted, found) {
                 if self.is_fit(&known) {
-                    return Some(known);
+                    self.stolen += u64::from(step > 0);
+                    self.reused += 1;
+                    return Ok(known);
                 }
                 self.closed += 1;
+                reason = match step {
+                    // What a worker sees of a sibling's without taking it over is its age.
+                    1.. if !self.is_old(&known) => OpenReason::StealMiss,
+                    _ => OpenReason::AllExpired,
+                };
             }
         }
-        None
+        if wanted != Wanted::Any && self.idle() > 0 {
+            reason = OpenReason::WriteNeedsFresh;
+        }
+        Err(reason)
+    }
+
+    /// Whether the pool may open one for `reason`: there is room, or the oldest idle one of the first shard that has
+    /// one makes room.
+    fn may_open(&mut self, worker: usize, reason: OpenReason) -> bool {
+        if self.connections() < MAX_CONNECTIONS {
+            return true;
+        }
+        let mut shards = (0..WORKERS).map(|step| (worker + step) % WORKERS);
+        let shard = shards.find(|shard| !self.shards[*shard].is_empty());
+        match shard {
+            Some(shard) if reason == OpenReason::WriteNeedsFresh => {
+                let oldest = self.shards[shard].remove(0);
+                assert_eq!(oldest.strings.ended(), Some(CloseReason::GaveWay));
+                self.closed += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn known(&mut self, strings: &Arc<Strings>) -> Known {
+        let id = self.opened as u32;
+        self.opened += 1;
+        Known {
+            id,
+            strings: Arc::clone(strings),
+            requests: 0,
+            idle_since: self.now,
+        }
     }
 
     fn open(&mut self, permit: Permit<Puppet>, reason: OpenReason) {
-        let id = self.opened as u32;
-        self.opened += 1;
-        let pooled = self
-            .pool
-            .opened(Puppet::new(id), permit, reason, self.now, Duration::ZERO);
-        let known = Known {
-            id,
-            strings: Arc::clone(&pooled.strings),
-            requests: 0,
-            idle_since: self.now,
-        };
+        let puppet = Puppet::new(self.opened as u32);
+        let known = self.known(&puppet.strings);
+        let pooled = self.pool.opened(puppet, permit, reason, self.now);
         self.active.push((pooled, known));
     }
 
-    fn checkout(&mut self, worker: usize) {
-        let closed_before = self.closed;
-        let expected = self.take(worker);
-        match (self.pool.try_checkout(worker, self.now), expected) {
-            (Some(Checkout::Reused(pooled)), Some(known)) => {
+    fn checkout(&mut self, worker: usize, wanted: Wanted) {
+        let found = self.pool.try_checkout(worker, wanted, self.now);
+        let id = match &found {
+            Some(Checkout::Reused(pooled)) => Some(pooled.id),
+            _ => None,
+        };
+        let expected = self.take(worker, wanted, id);
+        match (found, expected) {
+            (Some(Checkout::Reused(pooled)), Ok(known)) => {
                 assert_eq!(pooled.id, known.id);
                 self.active.push((pooled, known));
             }
-            (Some(Checkout::Open(permit, reason)), None) => {
-                let all_expired = self.closed > closed_before;
-                assert_eq!(reason == OpenReason::AllExpired, all_expired, "{reason:?}");
+            (Some(Checkout::Open(permit, reason)), Err(expected)) => {
+                assert!(self.may_open(worker, expected), "{reason:?}");
+                let of_no_use = [OpenReason::AllExpired, OpenReason::StealMiss];
+                // Which of the useless ones came last, chance decides too.
+                let is_chance = self.order == Order::Random && of_no_use.contains(&expected);
+                assert!(
+                    reason == expected || is_chance && of_no_use.contains(&reason),
+                    "{reason:?}"
+                );
                 self.open(permit, reason);
             }
-            (None, None) => assert_eq!(self.active.len(), MAX_CONNECTIONS),
+            (None, Err(reason)) => assert!(!self.may_open(worker, reason), "{reason:?}"),
             (found, expected) => panic!("{found:?} instead of {expected:?}"),
         }
     }
@@ -132,9 +239,37 @@ impl Model {
         }
     }
 
+    fn warm(&mut self, worker: usize, warmed: Warmed) {
+        let may = self.now >= self.warm_resumes && self.idle() < MIN_IDLE && self.connections() < MAX_CONNECTIONS;
+        let mut warmings = self.pool.warm(self.now);
+        assert_eq!(warmings.len(), usize::from(may), "one at a time");
+        let Some(warming) = warmings.pop() else { return };
+        match warmed {
+            Warmed::Opened => {
+                let puppet = Puppet::new(self.opened as u32);
+                let known = self.known(&puppet.strings);
+                warming.opened(puppet, worker, self.now);
+                self.shards[worker].push(known);
+            }
+            Warmed::Failed => {
+                warming.failed(self.now);
+                self.warm_resumes = self.now + WARM_REST;
+            }
+            Warmed::GivenUp => drop(warming),
+        }
+    }
+
+    fn sweep(&mut self, worker: usize) {
+        self.pool.sweep(worker, self.now, Waker::noop());
+        let shard = std::mem::take(&mut self.shards[worker]);
+        let before = shard.len();
+        self.shards[worker] = shard.into_iter().filter(|known| self.is_fit(known)).collect();
+        self.closed += (before - self.shards[worker].len()) as u64;
+    }
+
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Checkout(worker) => self.checkout(worker),
+            Step::Checkout(worker, wanted) => self.checkout(worker, wanted),
             Step::CheckIn(which, worker) if which < self.active.len() => self.check_in(which, worker),
             Step::Close(which) if which < self.active.len() => {
                 self.active.swap_remove(which).0.close(CloseReason::Timeout);
@@ -154,13 +289,8 @@ impl Model {
                     known.strings.set(Liveness::Closed);
                 }
             }
-            Step::Sweep(worker) => {
-                self.pool.sweep(worker, self.now);
-                let shard = std::mem::take(&mut self.shards[worker]);
-                let before = shard.len();
-                self.shards[worker] = shard.into_iter().filter(|known| self.is_fit(known)).collect();
-                self.closed += (before - self.shards[worker].len()) as u64;
-            }
+            Step::Sweep(worker) => self.sweep(worker),
+            Step::Warm(worker, warmed) => self.warm(worker, warmed),
             Step::Pass(time) => self.now += time,
             // There is no such connection now.
             Step::CheckIn(..) | Step::Close(_) | Step::Drop(_) | Step::Replace(_) => {}
@@ -170,18 +300,21 @@ impl Model {
     fn compare(&self) {
         let status = self.pool.status();
         let opened: u64 = status.opened.iter().map(|(_, count)| count).sum();
-        let closed: u64 = status.closed.iter().map(|(_, count)| count).sum();
+        let closed: u64 = status.closed.iter().map(|(.., count)| count).sum();
         assert_eq!((opened, closed), (self.opened, self.closed));
-        assert_eq!(status.idle, self.idle());
-        assert_eq!(status.connections, self.idle() + self.active.len());
+        assert_eq!((status.reused, status.stolen), (self.reused, self.stolen));
+        assert_eq!((status.idle, status.connections), (self.idle(), self.connections()));
         assert_eq!(opened - closed, status.connections as u64);
     }
 }
 
 proptest! {
     #[test]
-    fn the_counts_are_those_of_the_model(steps in prop::collection::vec(any_step(), 1..120)) {
-        let mut model = Model::new();
+    fn the_pool_does_what_the_model_does(
+        order in prop::sample::select(vec![Order::NewestFirst, Order::OldestFirst, Order::Random]),
+        steps in prop::collection::vec(any_step(), 1..120),
+    ) {
+        let mut model = Model::new(order);
         for step in &steps {
             model.step(step);
             model.compare();

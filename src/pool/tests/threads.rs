@@ -17,12 +17,10 @@ async fn use_in_all_ways(pool: &Arc<Pool<Puppet>>, worker: usize, rounds: u64, a
     let mut random = fastrand::Rng::with_seed(worker as u64);
     for _ in 0..rounds {
         let now = Instant::now();
-        let found = pool.checkout(worker, now, tokio::time::sleep(NEVER)).await;
+        let found = pool.checkout(worker, Wanted::Any, now, tokio::time::sleep(NEVER)).await;
         let pooled = match found.expect("no wake-up is lost") {
             Checkout::Reused(pooled) => pooled,
-            Checkout::Open(permit, reason) => {
-                pool.opened(Puppet::counted(0, alive), permit, reason, now, Duration::ZERO)
-            }
+            Checkout::Open(permit, reason) => pool.opened(Puppet::counted(0, alive), permit, reason, now),
         };
         let strings = Arc::clone(&pooled.strings);
         match random.u8(..10) {
@@ -31,7 +29,7 @@ async fn use_in_all_ways(pool: &Arc<Pool<Puppet>>, worker: usize, rounds: u64, a
             2 => {
                 let permit = pooled.replace(CloseReason::Stale);
                 let second = Puppet::counted(0, alive);
-                let second = pool.opened(second, permit, OpenReason::ReplacedStale, now, Duration::ZERO);
+                let second = pool.opened(second, permit, OpenReason::ReplacedStale, now);
                 second.check_in(worker, now);
             }
             3 => {
@@ -39,8 +37,14 @@ async fn use_in_all_ways(pool: &Arc<Pool<Puppet>>, worker: usize, rounds: u64, a
                 strings.set(Liveness::Closed);
             }
             4 => {
-                pool.sweep(worker, now);
+                pool.sweep(worker, now, Waker::noop());
                 pooled.check_in(worker, now);
+            }
+            5 => {
+                strings.linger();
+                pooled.close(CloseReason::EndpointAsked);
+                dawdle(&mut random);
+                strings.finish(FirstClose::EndpointFin);
             }
             _ => pooled.check_in(worker, now),
         }
@@ -52,7 +56,7 @@ fn never_more_connections_than_max_and_all_permits_come_back() {
     const WORKERS: usize = 8;
     let mut policy = limits(2, 3);
     policy.wait.queue = WORKERS;
-    let (pool, alive) = (Pool::new(&policy, WORKERS), Arc::new(Alive::default()));
+    let (pool, alive) = (pool_of(&policy, WORKERS), Arc::new(Alive::default()));
     thread::scope(|scope| {
         for worker in 0..WORKERS {
             let (pool, alive) = (&pool, &alive);
@@ -66,8 +70,8 @@ fn never_more_connections_than_max_and_all_permits_come_back() {
     assert_eq!(status.connections, status.idle);
     assert_eq!(alive.now.load(SeqCst), status.connections as isize);
     assert_eq!((status.wait_timeouts, status.queue_full), (0, 0));
-    let opened: u64 = status.opened.iter().map(|(_, count)| count).sum();
-    let closed: u64 = status.closed.iter().map(|(_, count)| count).sum();
+    let opened: u64 = status.opened.iter().map(|(.., count)| count).sum();
+    let closed: u64 = status.closed.iter().map(|(.., count)| count).sum();
     assert_eq!(opened - closed, status.connections as u64);
     pool.close(CloseReason::Drain);
     assert_eq!((pool.status().connections, alive.now.load(SeqCst)), (0, 0));
@@ -99,7 +103,7 @@ fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
         max_requests: 0,
         ..limits(1, 1)
     };
-    let (pool, now) = (Pool::new(&policy, 2), Instant::now());
+    let (pool, now) = (pool_of(&policy, 2), Instant::now());
     let (begin, end) = (Gate::default(), Gate::default());
     // What the waiter got, for the other to check in again.
     let handed = Mutex::new(Some(open(&pool, 0, 1, now)));
@@ -128,7 +132,7 @@ fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
             for round in 1..=ROUNDS {
                 begin.pass(round);
                 dawdle(&mut random);
-                let found = pool.checkout(1, now, tokio::time::sleep(NEVER)).await;
+                let found = pool.checkout(1, Wanted::Any, now, tokio::time::sleep(NEVER)).await;
                 let Ok(Checkout::Reused(pooled)) = found else {
                     end.pass(round);
                     panic!("a wake-up was lost in round {round}: {found:?}");
@@ -146,7 +150,7 @@ fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
 fn nothing_is_kept_that_comes_back_while_the_pool_is_closed() {
     let mut random = fastrand::Rng::with_seed(3);
     for _ in 0..500 {
-        let (pool, now) = (Pool::new(&policy(), 2), Instant::now());
+        let (pool, now) = (pool_of(&policy(), 2), Instant::now());
         let (connections, gate) = (open_all(&pool, [1, 2, 3, 4, 5, 6], now), Gate::default());
         thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,0 +1,257 @@
+//! How a connection to an endpoint is ended: the manner that the reason demands and the policy allows.
+//!
+//! | the end | on the wire | what stays on our side |
+//! |---|---|---|
+//! | nothing is wrong, `fin-no-time-wait` | FIN; the endpoint reads a clean end | nothing (`TCP_LINGER2` = -1) |
+//! | nothing is wrong, `rst` | RST; the endpoint reads ECONNRESET | nothing |
+//! | nothing is wrong, `fin` | FIN | a TIME_WAIT of 60 s, or FIN_WAIT2 while the endpoint does not close |
+//! | one side has announced the close | the endpoint's FIN is waited for, then RST; or as above if it does not come | nothing |
+//! | broken off, closed by the endpoint, silent | RST | nothing |
+
+use std::time::Duration;
+
+use tokio::{net::TcpStream, time::Instant};
+
+use super::connection::Connection;
+use crate::{
+    config::Close,
+    net::{self, sockopt},
+    pool::{CloseReason, End, FirstClose, Liveness},
+};
+
+/// How long an endpoint that announced the close of a connection, or was asked for it, may take to send its FIN. When it
+/// comes in time there is no TIME_WAIT on either side.
+const FIN_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a port is held by a FIN that the endpoint has not acknowledged yet: at most the delayed acknowledgement of
+/// 40 ms, if it does not close by itself.
+const ACK_WAIT: Duration = Duration::from_millis(45);
+
+/// What an end means for the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing is outstanding on either side.
+    Clean,
+    /// The endpoint is about to close by itself.
+    Announced,
+    /// The endpoint has closed.
+    Received(FirstClose),
+    /// In the middle of something.
+    Broken,
+}
+
+/// What is done to the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// A FIN without TIME_WAIT.
+    Fin,
+    /// A FIN that leaves a TIME_WAIT.
+    PlainFin,
+    Reset,
+    /// Waits for the endpoint's FIN first.
+    AwaitFin,
+}
+
+fn kind(reason: CloseReason, policy: Close) -> Kind {
+    match reason {
+        CloseReason::EndpointAsked => Kind::Announced,
+        // The request said `Connection: close`, except under `fin`.
+        CloseReason::PoolingOff if policy != Close::Fin => Kind::Announced,
+        CloseReason::MaxLifetime | CloseReason::MaxRequests if policy == Close::AskEndpoint => Kind::Announced,
+        CloseReason::PoolingOff
+        | CloseReason::IdleTimeout
+        | CloseReason::MaxLifetime
+        | CloseReason::MaxRequests
+        | CloseReason::Surplus
+        | CloseReason::GaveWay
+        | CloseReason::ProbeEnded
+        | CloseReason::Tunnel
+        | CloseReason::EndpointRemoved
+        | CloseReason::Drain => Kind::Clean,
+        CloseReason::ClosedByEndpoint => Kind::Received(FirstClose::EndpointFin),
+        CloseReason::ResetByEndpoint => Kind::Received(FirstClose::EndpointReset),
+        CloseReason::UnexpectedBytes
+        | CloseReason::Stale
+        | CloseReason::AbortedResponse
+        | CloseReason::EarlyResponse
+        | CloseReason::ClientGone
+        | CloseReason::ProtocolError
+        | CloseReason::Timeout
+        | CloseReason::EndpointSilent
+        | CloseReason::SourceGone => Kind::Broken,
+    }
+}
+
+fn manner(kind: Kind, policy: Close) -> Manner {
+    match (kind, policy) {
+        (Kind::Received(_) | Kind::Broken, _) => Manner::Reset,
+        (Kind::Announced | Kind::Clean, Close::Rst) => Manner::Reset,
+        (Kind::Announced, _) => Manner::AwaitFin,
+        (Kind::Clean, Close::Fin) => Manner::PlainFin,
+        (Kind::Clean, Close::FinNoTimeWait | Close::AskEndpoint) => Manner::Fin,
+    }
+}
+
+/// Ends `connection` and tells `end` who was first.
+pub(super) fn close(mut connection: Connection, end: End<Connection>, now: Instant) {
+    let kind = kind(end.reason, end.manner);
+    let silent = connection.reservation.ledger().is_silent(now);
+    connection.reservation.closing();
+    match manner(kind, end.manner) {
+        // A FIN to a dead endpoint would hold its port until the kernel gives up, minutes later.
+        Manner::Fin | Manner::PlainFin if silent => reset(connection, end, FirstClose::OurReset),
+        Manner::Fin => fin(connection, end, now),
+        Manner::PlainFin => plain_fin(connection, end, now),
+        Manner::Reset => {
+            let first = match kind {
+                Kind::Received(first) => first,
+                _ => connection.received.unwrap_or(FirstClose::OurReset),
+            };
+            reset(connection, end, first);
+        }
+        Manner::AwaitFin => {
+            tokio::task::spawn_local(await_fin(connection, end));
+        }
+    }
+}
+
+/// Ends a socket that could not be taken over.
+pub(super) fn close_unadopted(stream: &TcpStream) {
+    net::reset_on_close(stream);
+}
+
+fn reset(connection: Connection, end: End<Connection>, first: FirstClose) {
+    net::reset_on_close(&connection.stream);
+    drop_and_tell(connection, end, first);
+}
+
+fn plain_fin(connection: Connection, end: End<Connection>, now: Instant) {
+    // An endpoint that has closed meanwhile keeps the TIME_WAIT itself.
+    let first = match connection.look() {
+        Liveness::Closed => FirstClose::EndpointFin,
+        Liveness::Reset => FirstClose::EndpointReset,
+        _ => FirstClose::OurFin,
+    };
+    // It cannot fail on an open socket; if it did, there would be no TIME_WAIT.
+    let _ = sockopt::set_time_wait(&connection.stream);
+    tell(&connection, &end, first);
+    let Connection {
+        stream, reservation, ..
+    } = connection;
+    drop(stream);
+    if first == FirstClose::OurFin {
+        reservation.left_time_wait(now);
+    }
+    end.done(first);
+}
+
+/// Cancellation: at the end of the worker the socket is closed without the wait.
+async fn await_fin(connection: Connection, end: End<Connection>) {
+    let readable = connection.stream.readable();
+    if tokio::time::timeout(FIN_WAIT, readable).await.is_ok() {
+        let first = match connection.look() {
+            Liveness::Reset => FirstClose::EndpointReset,
+            Liveness::Closed => FirstClose::EndpointFin,
+            _ => FirstClose::OurReset,
+        };
+        return match end.manner {
+            // Whoever wants textbook closes gets no reset; the endpoint was first, so we keep no TIME_WAIT.
+            Close::Fin if first == FirstClose::EndpointFin => drop_and_tell(connection, end, first),
+            _ => reset(connection, end, first),
+        };
+    }
+    match end.manner {
+        Close::Fin => plain_fin(connection, end, Instant::now()),
+        _ => fin(connection, end, Instant::now()),
+    }
+}
+
+/// The port counts as held until it is free indeed: taken for free at once, the next `connect()` would meet EADDRNOTAVAIL
+/// (300 closes a second did, with 50 ports). Where ports are short, the permit is held as long, so that whoever waits
+/// for it finds the port free.
+fn fin(connection: Connection, end: End<Connection>, now: Instant) {
+    tell(&connection, &end, FirstClose::OurFin);
+    let leaving = matches!(end.reason, CloseReason::Drain | CloseReason::EndpointRemoved);
+    let Connection {
+        stream, reservation, ..
+    } = connection;
+    drop(stream);
+    if leaving || !reservation.is_crowded(now) {
+        reservation.left_fin(now);
+        return end.done(FirstClose::OurFin);
+    }
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(ACK_WAIT).await;
+        drop(reservation);
+        end.done(FirstClose::OurFin);
+    });
+}
+
+fn drop_and_tell(connection: Connection, end: End<Connection>, first: FirstClose) {
+    tell(&connection, &end, first);
+    drop(connection);
+    end.done(first);
+}
+
+fn tell(connection: &Connection, end: &End<Connection>, first: FirstClose) {
+    tracing::debug!(
+        endpoint = %connection.reservation.destination(),
+        source = connection.reservation.source_address().map(tracing::field::display),
+        reason = end.reason.as_str(),
+        first = first.as_str(),
+        "closed a connection"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [Close; 4] = [Close::FinNoTimeWait, Close::Rst, Close::Fin, Close::AskEndpoint];
+
+    fn manner_of(reason: CloseReason, policy: Close) -> Manner {
+        manner(kind(reason, policy), policy)
+    }
+
+    #[test]
+    fn a_clean_end_is_as_the_policy_says() {
+        let manners = POLICIES.map(|policy| manner_of(CloseReason::IdleTimeout, policy));
+        assert_eq!(manners, [Manner::Fin, Manner::Reset, Manner::PlainFin, Manner::Fin]);
+    }
+
+    #[test]
+    fn whatever_is_broken_off_is_reset_under_every_policy() {
+        for policy in POLICIES {
+            for reason in [
+                CloseReason::Timeout,
+                CloseReason::ClientGone,
+                CloseReason::ClosedByEndpoint,
+            ] {
+                assert_eq!(manner_of(reason, policy), Manner::Reset, "{reason:?} {policy:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_announced_end_is_waited_for() {
+        let manners = POLICIES.map(|policy| manner_of(CloseReason::EndpointAsked, policy));
+        assert_eq!(
+            manners,
+            [Manner::AwaitFin, Manner::Reset, Manner::AwaitFin, Manner::AwaitFin]
+        );
+        assert_eq!(
+            manner_of(CloseReason::MaxRequests, Close::AskEndpoint),
+            Manner::AwaitFin
+        );
+        assert_eq!(manner_of(CloseReason::MaxRequests, Close::FinNoTimeWait), Manner::Fin);
+    }
+
+    #[test]
+    fn without_pooling_only_a_plain_fin_does_not_wait_for_the_endpoint() {
+        let manners = POLICIES.map(|policy| manner_of(CloseReason::PoolingOff, policy));
+        assert_eq!(
+            manners,
+            [Manner::AwaitFin, Manner::Reset, Manner::PlainFin, Manner::AwaitFin]
+        );
+    }
+}
