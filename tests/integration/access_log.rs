@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::support::{Endpoint, Proxy, eventually, unreachable::Refusing};
 
-const TO_FILE: &str = "[access_log]\noutput = \"access.log\"\n";
+pub(crate) const TO_FILE: &str = "[access_log]\noutput = \"access.log\"\n";
 
 /// The records of an access log once there are at least `count`; each line has to be JSON.
-fn records(proxy: &Proxy, count: usize) -> Vec<Value> {
+pub(crate) fn records(proxy: &Proxy, count: usize) -> Vec<Value> {
     let file = proxy.directory().join("access.log");
     let read = || fs::read(&file).unwrap_or_default();
     eventually("the lines are written", || {

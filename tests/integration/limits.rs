@@ -16,7 +16,7 @@ fn without_file_descriptors_accepting_pauses_and_says_so() {
     assert_eq!(first.get("/").status, 200);
     // The kernel completes connections that the proxy cannot accept.
     let crowd: Vec<Client> = (0..100).map(|_| proxy.connect()).collect();
-    proxy.wait_for_log("descriptors");
+    proxy.wait_for_log("open files are the limit");
     assert_eq!(first.get("/").status, 200, "who was there is served");
     let before = proxy.ticks();
     // Not a wait for an event: the span over which the processor time is looked at.

@@ -31,6 +31,7 @@ pub struct Setup {
     process: String,
     listener: String,
     address: String,
+    port: u16,
     prefix: Vec<String>,
 }
 
@@ -73,11 +74,17 @@ impl Setup {
         self.under(&["ip", "netns", "exec", namespace.name()])
     }
 
+    /// Listens on this port; only for a namespace, where nobody else can have taken it.
+    pub fn port(mut self, port: u16) -> Setup {
+        self.port = port;
+        self
+    }
+
     /// The config as text, for reloads.
     pub fn toml(&self) -> String {
         format!(
             "[process]\nworkers = {}\n{}\n[admin]\naddress = \"{address}:0\"\n\n\
-             [[listener]]\nname = \"public\"\naddress = \"{address}:0\"\n{}\n\
+             [[listener]]\nname = \"public\"\naddress = \"{address}:{port}\"\n{}\n\
              [[route]]\ncluster = \"main\"\n\n[cluster.main]\nendpoints = {:?}\n\n{}",
             self.workers,
             self.process,
@@ -85,6 +92,7 @@ impl Setup {
             self.endpoints,
             self.extra,
             address = self.address,
+            port = self.port,
         )
     }
 
@@ -118,6 +126,7 @@ impl Proxy {
             process: String::new(),
             listener: String::new(),
             address: "127.0.0.1".to_owned(),
+            port: 0,
             prefix: Vec::new(),
         }
     }
@@ -337,7 +346,8 @@ impl Drop for Proxy {
     }
 }
 
-fn sum_of_samples(page: &str, name: &str, labels: &[&str]) -> f64 {
+/// The sum of all samples of a metric on a page whose labels contain all of `labels`.
+pub fn sum_of_samples(page: &str, name: &str, labels: &[&str]) -> f64 {
     let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let named = rest.starts_with('{') || rest.starts_with(' ');

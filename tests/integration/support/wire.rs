@@ -174,6 +174,21 @@ impl Wire {
         }
     }
 
+    /// Whether nothing, not even an end, comes within `patience`.
+    pub fn is_silent_for(&mut self, patience: Duration) -> bool {
+        if !self.unread.is_empty() {
+            return false;
+        }
+        let stream = &self.stream;
+        stream.set_read_timeout(Some(patience)).expect("a duration above zero");
+        // An end stays there for the next read.
+        let silent = self.fill() == Err(End::Deadline);
+        self.stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a duration above zero");
+        silent
+    }
+
     /// Everything through the next `mark`.
     pub fn read_through(&mut self, mark: &[u8]) -> Result<Vec<u8>, End> {
         let mut searched = 0;

@@ -1,5 +1,7 @@
 //! One request at a scripted endpoint, as its script sees it.
 
+use std::time::Duration;
+
 use super::{Request, Shared};
 use crate::support::wire::{Body, End, Framing, Head, Wire};
 
@@ -90,6 +92,13 @@ impl Exchange<'_> {
     /// Resets the connection when the script is through.
     pub fn reset(&mut self) {
         self.after = After::Reset;
+    }
+
+    /// Closes when the next byte does not come within `patience`, as an endpoint does with its idle connections.
+    pub fn close_if_idle_for(&mut self, patience: Duration) {
+        if matches!(self.after, After::Keep) && self.wire.is_silent_for(patience) {
+            self.after = After::Close;
+        }
     }
 
     /// Reads until the proxy ends the connection, and says how it did.

@@ -22,6 +22,8 @@ const RECORDED: usize = 1 << 20;
 /// One connection that the endpoint has accepted.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
+    /// Where it came from; unknown of one that ended before it was accepted.
+    pub peer: Option<SocketAddr>,
     /// The first [`RECORDED`] bytes that came.
     pub bytes: Vec<u8>,
     /// All bytes that came.
@@ -205,7 +207,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, script: &Script) {
         let mut number = 0;
         shared.change(|record| {
             number = record.connections.len();
-            record.connections.push(Connection::default());
+            record.connections.push(Connection {
+                peer: stream.peer_addr().ok(),
+                ..Connection::default()
+            });
         });
         let (shared, script) = (Arc::clone(shared), Arc::clone(script));
         thread::spawn(move || serve(stream, number, &shared, &script));
