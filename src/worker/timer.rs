@@ -199,7 +199,9 @@ async fn run(timers: Weak<Shared>) {
             shared.first.notified().await;
         }
         drop(shared);
-        let now = ticks.tick().await;
+        ticks.tick().await;
+        // Not when the tick was due: after a sleep that lies as far back as the sleep was long.
+        let now = Instant::now();
         let Some(shared) = timers.upgrade() else { return };
         shared.now.set(now);
         shared.entries.borrow_mut().fire(now, &mut woken);
@@ -258,6 +260,22 @@ mod tests {
             assert!(start.elapsed() >= Duration::from_millis(500));
             timer.clear();
             assert!(!timer.has_fired());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_is_right_after_a_pause_without_any_timer() {
+        on_local(async || {
+            let timers = Timers::start();
+            tokio::task::yield_now().await;
+            tokio::time::advance(Duration::from_secs(60)).await;
+            let _timer = timers.timer();
+            let begin = Instant::now();
+            assert_eq!(timers.now(), begin);
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            assert!(timers.now() >= begin, "{:?} ago", begin - timers.now());
         })
         .await;
     }
