@@ -205,7 +205,7 @@ impl Reservation {
         self.ledger.note_answer();
     }
 
-    /// The connection's end has begun.
+    /// The connection is closed, and its port is not free yet.
     pub fn closing(&mut self) {
         if self.stage == Stage::Open {
             self.pair.closing();

@@ -93,7 +93,7 @@ pub struct PairStatus {
     pub connecting: usize,
     /// Connections in use or idle.
     pub established: usize,
-    /// Connections whose end has begun.
+    /// Connections that are closed, and whose port is not free yet.
     pub closing: usize,
     /// TIME_WAIT sockets that our closes have left.
     pub time_wait: u64,

@@ -93,10 +93,9 @@ fn manner(kind: Kind, policy: Close) -> Manner {
 }
 
 /// Ends `connection` and tells `end` who was first.
-pub(super) fn close(mut connection: Connection, end: End<Connection>, now: Instant) {
+pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) {
     let kind = kind(end.reason, end.manner);
     let silent = connection.reservation.ledger().is_silent(now);
-    connection.reservation.closing();
     match manner(kind, end.manner) {
         // A FIN to a dead endpoint would hold its port until the kernel gives up, minutes later.
         Manner::Fin | Manner::PlainFin if silent => reset(connection, end, FirstClose::OurReset),
@@ -173,13 +172,16 @@ fn fin(connection: Connection, end: End<Connection>, now: Instant) {
     tell(&connection, &end, FirstClose::OurFin);
     let leaving = matches!(end.reason, CloseReason::Drain | CloseReason::EndpointRemoved);
     let Connection {
-        stream, reservation, ..
+        stream,
+        mut reservation,
+        ..
     } = connection;
     drop(stream);
     if leaving || !reservation.is_crowded(now) {
         reservation.left_fin(now);
         return end.done(FirstClose::OurFin);
     }
+    reservation.closing();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(ACK_WAIT).await;
         drop(reservation);
