@@ -28,6 +28,7 @@ mod parking;
 mod pipelined;
 mod pool;
 mod ports;
+mod ports_audit;
 mod real_servers;
 mod reload;
 mod request_bodies;

@@ -1,5 +1,6 @@
 //! No pattern of traffic uses the source ports up or leaves sockets behind, and what the proxy says of its ports is
-//! what the kernel says.
+//! what the kernel says: looked at while the load runs, when a connection may be on its way between two states.
+//! `ports_audit` holds the clients between two requests instead and compares exactly.
 
 mod exhaustion;
 mod ledger;

@@ -81,6 +81,7 @@ fn every_request_on_a_new_connection_has_a_reason_whatever_happens() {
     gate.open();
     let endpoint = numbering(&gate);
     let pool = "[cluster.main.pool]\nmax_requests = 5\nidle_timeout = \"400ms\"\nmin_idle = 1\n\
+                max_connections = 4\nmax_idle = 4\nwait = { timeout = \"14s\", queue = 10 }\n\
                 reuse = { writes_if_idle_under = \"100ms\" }\n";
     let proxy = Proxy::in_front_of(&endpoint)
         .workers(2)

@@ -48,10 +48,11 @@ fn those_in_use_are_replaced_by_others_and_no_more_are_opened_than_it_takes() {
     wait_idle(&proxy, 3);
     let answers = hold(&proxy, &endpoint, 2);
     wait_idle(&proxy, 3);
+    let_pass(&proxy, Duration::from_secs(1));
+    assert_eq!(endpoint.opened(), 5);
     gate.open();
     answers.iter().take(2).for_each(|answer| assert_eq!(answer.status, 200));
     wait_idle(&proxy, 5);
-    let_pass(&proxy, Duration::from_secs(1));
     assert_eq!((endpoint.opened(), endpoint.closed()), (5, 0));
 }
 
@@ -72,11 +73,15 @@ fn they_are_ready_again_after_the_endpoint_was_restarted() {
     // An address that nobody else binds, so that the port cannot be taken meanwhile.
     let listener = TcpListener::bind("127.83.0.1:0").expect("all of 127.0.0.0/8 is ours");
     let address = listener.local_addr().expect("bound");
-    let proxy = Proxy::to(&[address]).with(MIN_IDLE).start();
+    let proxy = Proxy::to(&[address])
+        .with(MIN_IDLE)
+        .with("[log]\nlevel = \"debug\"")
+        .start();
     let before = accept(&listener, 3);
     wait_idle(&proxy, 3);
     drop((listener, before));
     wait_idle(&proxy, 0);
+    proxy.wait_for_log("could not be opened ahead of need");
     let listener = TcpListener::bind(address).expect("it is still ours");
     let _after = accept(&listener, 3);
     wait_idle(&proxy, 3);

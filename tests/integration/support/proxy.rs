@@ -32,6 +32,7 @@ pub struct Setup {
     listener: String,
     address: String,
     port: u16,
+    admin_port: u16,
     prefix: Vec<String>,
 }
 
@@ -80,10 +81,16 @@ impl Setup {
         self
     }
 
+    /// As [`Setup::port`], for the admin listener.
+    pub fn admin_port(mut self, port: u16) -> Setup {
+        self.admin_port = port;
+        self
+    }
+
     /// The config as text, for reloads.
     pub fn toml(&self) -> String {
         format!(
-            "[process]\nworkers = {}\n{}\n[admin]\naddress = \"{address}:0\"\n\n\
+            "[process]\nworkers = {}\n{}\n[admin]\naddress = \"{address}:{admin_port}\"\n\n\
              [[listener]]\nname = \"public\"\naddress = \"{address}:{port}\"\n{}\n\
              [[route]]\ncluster = \"main\"\n\n[cluster.main]\nendpoints = {:?}\n\n{}",
             self.workers,
@@ -93,6 +100,7 @@ impl Setup {
             self.extra,
             address = self.address,
             port = self.port,
+            admin_port = self.admin_port,
         )
     }
 
@@ -127,6 +135,7 @@ impl Proxy {
             listener: String::new(),
             address: "127.0.0.1".to_owned(),
             port: 0,
+            admin_port: 0,
             prefix: Vec::new(),
         }
     }
@@ -134,6 +143,12 @@ impl Proxy {
     /// A proxy with exactly this config.
     pub fn start(toml: &str) -> Proxy {
         Proxy::launch(toml, &[])
+    }
+
+    /// As [`Proxy::start`], with words such as `ip netns exec NAME` before the binary.
+    pub fn start_under(prefix: &[&str], toml: &str) -> Proxy {
+        let prefix: Vec<String> = prefix.iter().map(|&word| word.to_owned()).collect();
+        Proxy::launch(toml, &prefix)
     }
 
     fn launch(toml: &str, prefix: &[String]) -> Proxy {
@@ -148,9 +163,15 @@ impl Proxy {
 
     /// Starts a command line of the binary, such as `forebay proxy --listen ...`.
     pub fn command(arguments: &[&str]) -> Proxy {
+        Proxy::command_under(&[], arguments)
+    }
+
+    /// As [`Proxy::command`], with words such as `ip netns exec NAME` before the binary.
+    pub fn command_under(prefix: &[&str], arguments: &[&str]) -> Proxy {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut command = Command::new(BINARY);
-        command.args(arguments).current_dir(directory.path());
+        let mut words = prefix.iter().copied().chain([BINARY]);
+        let mut command = Command::new(words.next().expect("there is at least the binary"));
+        command.args(words).args(arguments).current_dir(directory.path());
         Proxy::spawn(command, directory)
     }
 
