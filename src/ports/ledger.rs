@@ -12,10 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::{
-    Ports,
-    pair::{Pair, Presence},
-};
+use super::{Ports, pair::Pair};
 use crate::net::{self, Reach};
 
 /// How long an endpoint counts as silent that last let a connection attempt time out.
@@ -98,23 +95,18 @@ impl Ledger {
     /// It is held before `connect()`: when it was counted afterwards, one of four sources stayed unused.
     pub fn reserve(self: &Arc<Self>, tried: &[usize], now: Instant) -> Option<Reservation> {
         let limit = self.limit();
-        let mut full: Option<Arc<Pair>> = None;
-        let mut passed_over = tried.to_vec();
+        let usable = |index: usize, pair: &Pair| !tried.contains(&index) && pair.is_present() && !pair.is_resting(now);
         loop {
-            let candidates = self
-                .sources
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| !passed_over.contains(index));
-            let usable = candidates.map(|(index, source)| (index, source.pair.load_full()));
-            let usable = usable.filter(|(_, pair)| pair.is_present() && !pair.is_resting(now));
-            let Some((index, pair)) = usable.min_by_key(|(_, pair)| pair.used(now)) else {
-                // Only where the limit is the cause; a pair at rest has been counted when the kernel refused.
-                if let Some(pair) = full {
-                    pair.note_refused(limit, now);
-                }
-                return None;
+            let with_room = |(index, source): (usize, &Source)| {
+                let pair = source.pair.load();
+                let used = pair.used(now);
+                (usable(index, &pair) && used < pair.most(limit)).then_some((used, index))
             };
+            let Some((_, index)) = self.sources.iter().enumerate().filter_map(with_room).min() else {
+                break;
+            };
+            let pair = self.sources[index].pair.load_full();
+            // Another worker may have been faster.
             if pair.take(limit, now) {
                 return Some(Reservation {
                     ledger: Arc::clone(self),
@@ -123,9 +115,14 @@ impl Ledger {
                     stage: Stage::Connecting,
                 });
             }
-            full.get_or_insert(pair);
-            passed_over.push(index);
         }
+        // Only where the limit is the cause; a pair at rest has been counted when the kernel refused.
+        let all = self.sources.iter().enumerate();
+        let mut full = all.map(|(index, source)| (index, source.pair.load_full()));
+        if let Some((_, pair)) = full.find(|(index, pair)| usable(*index, pair)) {
+            pair.note_refused(limit, now);
+        }
+        None
     }
 
     /// The destination let a connection attempt time out, or acknowledges nothing.
@@ -231,7 +228,7 @@ impl Reservation {
     /// The source address turned out not to be on this machine any more.
     pub fn absent(self) {
         if let Some(address) = self.address() {
-            self.ledger.ports.set_present(address, Presence::Absent);
+            self.ledger.ports.note_absent(address);
         }
     }
 

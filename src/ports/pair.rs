@@ -169,9 +169,14 @@ impl Pair {
         self.blocking.store(time_wait.as_secs(), Relaxed);
     }
 
+    /// As many ports as may be in use where `limit` is the limit.
+    pub(super) fn most(&self, limit: usize) -> usize {
+        limit.min(self.ceiling.load(Relaxed))
+    }
+
     /// Takes a port if fewer than `limit` are in use.
     pub(super) fn take(&self, limit: usize, now: Instant) -> bool {
-        let limit = limit.min(self.ceiling.load(Relaxed));
+        let limit = self.most(limit);
         let others = self.others(now);
         let room = |held| (held + others < limit).then_some(held + 1);
         let taken = self.held.fetch_update(SeqCst, SeqCst, room).is_ok();

@@ -1,7 +1,7 @@
 //! All pairs of the process, and what the machine says about them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -17,15 +17,18 @@ use super::{
     budget::{Search, time_wait, usable_ports},
     pair::{Observed, Pair, Presence},
 };
-use crate::net::{self, TcpState};
+use crate::net::{self, Reach, TcpState};
 
 /// The source ports of this process towards all destinations.
 #[derive(Debug)]
 pub struct Ports {
     epoch: Instant,
     pairs: Mutex<HashMap<Key, Arc<Pair>>>,
-    /// Source addresses that a config names, which may leave the machine and come back.
-    watched: Mutex<HashSet<IpAddr>>,
+    /// Source addresses that a config names, which may leave the machine and come back; `None`: not on the machine, when
+    /// last looked at.
+    watched: Mutex<HashMap<IpAddr, Option<Reach>>>,
+    /// As of the last look.
+    kernel: Mutex<net::Kernel>,
     /// `low << 16 | high`; 0: unknown.
     range: AtomicU32,
     /// How many ports of the range may be given away.
@@ -48,6 +51,7 @@ impl Ports {
             epoch: Instant::now(),
             pairs: Mutex::default(),
             watched: Mutex::default(),
+            kernel: Mutex::default(),
             range: AtomicU32::new(0),
             usable: AtomicUsize::new(0),
             search,
@@ -61,7 +65,7 @@ impl Ports {
     pub(super) fn pair(&self, source: Option<IpAddr>, destination: SocketAddr) -> Arc<Pair> {
         let pair = || {
             let pair = Pair::new(source, destination, self.epoch);
-            pair.set_time_wait(time_wait_towards(&net::Kernel::read(), destination));
+            pair.set_time_wait(time_wait_towards(&self.kernel(), destination));
             Arc::new(pair)
         };
         Arc::clone(self.pairs().entry((source, destination)).or_insert_with(pair))
@@ -70,10 +74,12 @@ impl Ports {
     /// The pair from an address of this machine that a config names, on which an eye is kept from now on.
     pub(super) fn named_pair(&self, source: IpAddr, destination: SocketAddr) -> Arc<Pair> {
         let pair = self.pair(Some(source), destination);
-        self.watched().insert(source);
-        if let Ok(reach) = net::check_source(source) {
+        let mut watched = self.watched();
+        let reach = watched.entry(source).or_insert_with(|| net::check_source(source).ok());
+        if let Some(reach) = *reach {
             pair.set_reach(reach);
         }
+        drop(watched);
         pair
     }
 
@@ -98,32 +104,38 @@ impl Ports {
     pub fn look_around(&self) {
         self.read_kernel();
         let most = self.limit(Some(1.0));
-        self.pairs().values().for_each(|pair| pair.raise_ceiling(most));
-        let watched: Vec<_> = self.watched().iter().copied().collect();
-        for source in watched {
-            match net::check_source(source) {
-                Ok(reach) => {
-                    self.of_source(source).for_each(|pair| pair.set_reach(reach));
-                    self.set_present(source, Presence::Present);
+        let sources: Vec<IpAddr> = self.watched().keys().copied().collect();
+        let found: HashMap<IpAddr, Option<Reach>> = sources
+            .into_iter()
+            .map(|source| (source, net::check_source(source).ok()))
+            .collect();
+        let mut news = HashMap::new();
+        for pair in self.pairs().values() {
+            pair.raise_ceiling(most);
+            let Some(source) = pair.source else { continue };
+            let presence = match found.get(&source) {
+                Some(Some(reach)) => {
+                    pair.set_reach(*reach);
+                    Presence::Present
                 }
-                Err(_) => self.set_present(source, Presence::Absent),
+                Some(None) => Presence::Absent,
+                None => continue,
+            };
+            if pair.set_present(presence) {
+                news.insert(source, presence);
             }
         }
+        self.watched().extend(found);
+        news.into_iter().for_each(|(source, presence)| tell(source, presence));
     }
 
-    /// Notes whether a source address is on this machine, and says so once.
-    pub(super) fn set_present(&self, source: IpAddr, presence: Presence) {
-        let of_source = self.of_source(source);
+    /// A connection could not be opened from `source`: it is not on this machine any more.
+    pub(super) fn note_absent(&self, source: IpAddr) {
+        let pairs = self.pairs();
+        let of_source = pairs.values().filter(|pair| pair.source == Some(source));
         // Each is to be told, so no `any`.
-        let news = of_source.filter(|pair| pair.set_present(presence)).count() > 0;
-        match presence {
-            Presence::Absent if news => {
-                tracing::warn!(%source, "the source address is no longer on this machine and is not used");
-            }
-            Presence::Present if news => {
-                tracing::info!(%source, "the source address is on this machine again and is used");
-            }
-            _ => {}
+        if of_source.filter(|pair| pair.set_present(Presence::Absent)).count() > 0 {
+            tell(source, Presence::Absent);
         }
     }
 
@@ -164,26 +176,19 @@ impl Ports {
         all
     }
 
-    fn of_source(&self, source: IpAddr) -> impl Iterator<Item = Arc<Pair>> + use<> {
-        let all: Vec<_> = self
-            .pairs()
-            .values()
-            .filter(|pair| pair.source == Some(source))
-            .cloned()
-            .collect();
-        all.into_iter()
-    }
-
     fn forget_unused_sources(&self) {
         let pairs = self.pairs();
         self.watched()
-            .retain(|source| pairs.values().any(|pair| pair.source == Some(*source)));
+            .retain(|source, _| pairs.values().any(|pair| pair.source == Some(*source)));
     }
 
     fn read_kernel(&self) {
         let kernel = net::Kernel::read();
-        for pair in self.pairs().values() {
-            pair.set_time_wait(time_wait_towards(&kernel, pair.destination));
+        let before = std::mem::replace(&mut *self.kernel(), kernel.clone());
+        if (before.tw_reuse, before.timestamps) != (kernel.tw_reuse, kernel.timestamps) {
+            for pair in self.pairs().values() {
+                pair.set_time_wait(time_wait_towards(&kernel, pair.destination));
+            }
         }
         if let Some(range) = kernel.port_range {
             let (low, high) = range;
@@ -196,8 +201,21 @@ impl Ports {
         self.pairs.lock().expect("no panic under this lock")
     }
 
-    fn watched(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+    fn watched(&self) -> MutexGuard<'_, HashMap<IpAddr, Option<Reach>>> {
         self.watched.lock().expect("no panic under this lock")
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, net::Kernel> {
+        self.kernel.lock().expect("no panic under this lock")
+    }
+}
+
+fn tell(source: IpAddr, presence: Presence) {
+    match presence {
+        Presence::Absent => {
+            tracing::warn!(%source, "the source address is no longer on this machine and is not used");
+        }
+        Presence::Present => tracing::info!(%source, "the source address is on this machine again and is used"),
     }
 }
 
