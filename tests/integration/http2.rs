@@ -232,7 +232,9 @@ fn a_body_that_differs_from_its_declared_length_costs_the_upstream_connection() 
     }
     for connection in endpoint.connections() {
         let text = String::from_utf8_lossy(&connection.bytes).into_owned();
-        assert!(!(text.contains("/case") && text.contains("/victim")), "{text:?}");
+        // One that has served the victim may be used again, and then not any more.
+        let (_, after) = text.split_once("/case").unwrap_or_default();
+        assert!(!after.contains("/victim"), "{text:?}");
     }
 }
 
