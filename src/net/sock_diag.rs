@@ -93,10 +93,10 @@ impl TcpState {
     }
 }
 
-/// Calls `visit` for each TCP socket of this machine that holds a source port, in no order; not for listeners.
+/// The TCP sockets of this machine that are `wanted`, in no order; listeners are never among them. The others are not
+/// kept for a moment: there may be a hundred thousand of them.
 ///
-/// A list, not a photograph: a socket that changes while it is made may be missing or stand there twice. Nothing is
-/// visited before the list is whole, nor when there is an error.
+/// A list, not a photograph: a socket that changes while it is made may be missing or stand there twice.
 ///
 /// Blocks for the time that the kernel takes: 12 ms for 30,000 sockets in TIME_WAIT (of which 3.7 ms are the second walk
 /// through its table, for IPv6), 0.6 ms where there are none.
@@ -104,20 +104,25 @@ impl TcpState {
 /// # Errors
 /// Those of a netlink socket; `ENOENT` where the kernel has no `tcp_diag`; `Other` when the list changed under the
 /// kernel's hands several times in a row; `InvalidData` for an answer that cannot be read.
-pub fn tcp_sockets(visit: impl FnMut(&TcpSocketRow)) -> io::Result<()> {
+pub fn tcp_sockets(wanted: impl Fn(&TcpSocketRow) -> bool) -> io::Result<Vec<TcpSocketRow>> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     // From here on only the kernel can write to it.
     socket.connect(&NetlinkAddr::new(0, 0))?;
     let mut datagram = vec![0; DATAGRAM];
     let mut rows = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        list_unchanged(&socket, family, &mut datagram, &mut rows)?;
+        list_unchanged(&socket, family, &mut datagram, &wanted, &mut rows)?;
     }
-    rows.iter().for_each(visit);
-    Ok(())
+    Ok(rows)
 }
 
-fn list_unchanged(socket: &Socket, family: u8, datagram: &mut [u8], rows: &mut Vec<TcpSocketRow>) -> io::Result<()> {
+fn list_unchanged(
+    socket: &Socket,
+    family: u8,
+    datagram: &mut [u8],
+    wanted: &dyn Fn(&TcpSocketRow) -> bool,
+    rows: &mut Vec<TcpSocketRow>,
+) -> io::Result<()> {
     let before = rows.len();
     for attempt in 0..ATTEMPTS {
         rows.truncate(before);
@@ -126,6 +131,7 @@ fn list_unchanged(socket: &Socket, family: u8, datagram: &mut [u8], rows: &mut V
         let mut answer = Answer {
             sequence,
             changed: false,
+            wanted,
             rows: &mut *rows,
         };
         while answer.read(receive(socket, datagram)?)? == Progress::More {}
@@ -176,6 +182,7 @@ struct Answer<'a> {
     sequence: u32,
     /// The kernel says that the list changed while it was made.
     changed: bool,
+    wanted: &'a dyn Fn(&TcpSocketRow) -> bool,
     rows: &'a mut Vec<TcpSocketRow>,
 }
 
@@ -202,7 +209,9 @@ impl Answer<'_> {
     fn read_message(&mut self, message: &NetlinkBuffer<&[u8]>) -> io::Result<Progress> {
         self.changed |= message.flags() & NLM_F_DUMP_INTR != 0;
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY => self.rows.extend(row(message.payload())),
+            SOCK_DIAG_BY_FAMILY => self
+                .rows
+                .extend(row(message.payload()).filter(|row| (self.wanted)(row))),
             NLMSG_ERROR => return Err(kernel_error(message.payload()).unwrap_or_else(|| unreadable("no list"))),
             NLMSG_DONE => return kernel_error(message.payload()).map_or(Ok(Progress::Ended), Err),
             NLMSG_OVERRUN => return Err(unreadable("a part was lost")),
@@ -312,6 +321,7 @@ mod tests {
         let mut answer = Answer {
             sequence: SEQUENCE,
             changed: false,
+            wanted: &|_| true,
             rows: &mut rows,
         };
         let progress = answer.read(datagram);
@@ -320,9 +330,7 @@ mod tests {
     }
 
     fn sockets() -> Vec<TcpSocketRow> {
-        let mut rows = Vec::new();
-        tcp_sockets(|row| rows.push(*row)).expect("this kernel lists its sockets");
-        rows
+        tcp_sockets(|_| true).expect("this kernel lists its sockets")
     }
 
     fn state_of(source: SocketAddr, destination: SocketAddr) -> Option<TcpState> {
@@ -465,7 +473,7 @@ mod tests {
     fn what_the_kernel_cannot_list_is_its_error() {
         let socket = Socket::new(NETLINK_SOCK_DIAG).expect("this kernel lists its sockets");
         socket.connect(&NetlinkAddr::new(0, 0)).expect("the kernel is there");
-        let error = list_unchanged(&socket, AF_UNSPEC, &mut vec![0; DATAGRAM], &mut Vec::new());
+        let error = list_unchanged(&socket, AF_UNSPEC, &mut vec![0; DATAGRAM], &|_| true, &mut Vec::new());
         assert!(error.expect_err("no such family").raw_os_error().is_some());
     }
 
@@ -473,7 +481,7 @@ mod tests {
     fn a_datagram_that_does_not_fit_is_an_error() {
         let socket = Socket::new(NETLINK_SOCK_DIAG).expect("this kernel lists its sockets");
         socket.connect(&NetlinkAddr::new(0, 0)).expect("the kernel is there");
-        let error = list_unchanged(&socket, AF_INET, &mut [0; 8], &mut Vec::new());
+        let error = list_unchanged(&socket, AF_INET, &mut [0; 8], &|_| true, &mut Vec::new());
         assert_eq!(error.expect_err("too short").to_string(), "a truncated datagram");
     }
 

@@ -67,6 +67,8 @@ struct Rare {
     /// remembered, longer than the acknowledgement takes (40 ms at most).
     unacknowledged: Recent,
     observed: Option<Observed>,
+    /// Ports that seemed to be others' then.
+    others: Option<usize>,
     /// Our count of open connections less the kernel's, at that moment.
     difference: Option<i64>,
 }
@@ -136,6 +138,7 @@ impl Pair {
                 time_wait: Recent::new(),
                 unacknowledged: Recent::new(),
                 observed: None,
+                others: None,
                 difference: None,
             }),
             blocking: AtomicU64::new(TIME_WAIT_SECONDS),
@@ -321,7 +324,11 @@ impl Pair {
             };
             open + time_wait
         };
-        self.foreign.store(observed.map_or(0, others), Relaxed);
+        // The list takes its time, in which connections come and go; others' ports are those of two looks.
+        let looked = observed.map(others);
+        let before = std::mem::replace(&mut rare.others, looked);
+        let lasting = looked.map_or(0, |looked| before.map_or(looked, |before| before.min(looked)));
+        self.foreign.store(lasting, Relaxed);
         let difference = |seen: Observed| Some(i64::try_from(open).ok()? - i64::try_from(seen.established).ok()?);
         rare.difference = observed.and_then(difference);
         rare.observed = observed;

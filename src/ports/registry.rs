@@ -17,7 +17,7 @@ use super::{
     budget::{Search, time_wait, usable_ports},
     pair::{Observed, Pair, Presence},
 };
-use crate::net::{self, Reach, TcpState};
+use crate::net::{self, Reach, TcpSocketRow, TcpState};
 
 /// The source ports of this process towards all destinations.
 #[derive(Debug)]
@@ -147,13 +147,12 @@ impl Ports {
         self.forget_unused_sources();
         let pairs: HashMap<Key, Arc<Pair>> = self.pairs().clone();
         let mut seen: HashMap<Key, Observed> = HashMap::with_capacity(pairs.len());
-        let listed = net::tcp_sockets(|row| {
-            let key = (Some(row.source.ip()), row.destination);
-            if pairs.contains_key(&key) {
-                seen.entry(key).or_default().count(row.state);
-            }
-        });
+        let key = |row: &TcpSocketRow| (Some(row.source.ip()), row.destination);
+        let listed = net::tcp_sockets(|row| pairs.contains_key(&key(row)));
         let listed = listed.inspect_err(|error| tracing::debug!(%error, "the kernel does not list its sockets"));
+        for row in listed.iter().flatten() {
+            seen.entry(key(row)).or_default().count(row.state);
+        }
         for (key, pair) in &pairs {
             let observed = listed.is_ok().then(|| seen.remove(key).unwrap_or_default());
             pair.observe(observed, now);

@@ -129,6 +129,23 @@ fn what_others_hold_counts_against_the_limit() {
 }
 
 #[test]
+fn what_one_look_shows_and_the_next_does_not_was_on_its_way() {
+    let (pair, now) = pair();
+    let seen = |established| Observed {
+        established,
+        ..Observed::default()
+    };
+    let foreign = |looks: &[usize]| {
+        looks.iter().for_each(|look| pair.observe(Some(seen(*look)), now));
+        pair.status(now, 9).foreign
+    };
+    assert_eq!(foreign(&[4]), 4, "the first look has none before it");
+    assert_eq!(foreign(&[4, 9]), 4);
+    assert_eq!(foreign(&[9]), 9);
+    assert_eq!(foreign(&[2]), 2);
+}
+
+#[test]
 fn time_waits_of_our_own_are_not_counted_twice() {
     let (pair, now) = pair();
     pair.left_time_wait(now);
