@@ -22,7 +22,7 @@ const WORKERS: usize = 8;
 struct Free;
 
 impl Connection for Free {
-    fn liveness(&self) -> Liveness {
+    fn liveness(&mut self) -> Liveness {
         Liveness::Silent
     }
 

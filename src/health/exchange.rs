@@ -1,13 +1,8 @@
 //! One HTTP/1.1 question and its answer on a connection.
 
-use std::io;
-
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::ProbeError;
 use crate::{
@@ -45,7 +40,10 @@ pub(super) fn request(path: &str, host: &str) -> Vec<u8> {
 /// Sends `request`, which is a GET, and reads its whole answer, or as much of it as [`MAX_ANSWER`] allows.
 ///
 /// Cancellation: the connection is in the middle of an answer then; the caller drops it.
-pub(super) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer, ProbeError> {
+pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &[u8],
+) -> Result<Answer, ProbeError> {
     stream.write_all(request).await.map_err(ProbeError::Broken)?;
     let mut reader = Reader {
         stream,
@@ -82,8 +80,8 @@ pub(super) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<A
     }
 }
 
-struct Reader<'a> {
-    stream: &'a mut TcpStream,
+struct Reader<'a, S> {
+    stream: &'a mut S,
     buffer: BytesMut,
     /// Bytes that may still be read.
     left: usize,
@@ -95,7 +93,7 @@ enum More {
     TooMuch,
 }
 
-impl Reader<'_> {
+impl<S: AsyncRead + Unpin> Reader<'_, S> {
     async fn more(&mut self) -> Result<More, ProbeError> {
         if self.left == 0 {
             return Ok(More::TooMuch);
@@ -161,16 +159,5 @@ impl Rest {
                 Ok(false)
             }
         }
-    }
-}
-
-/// Why a kept connection cannot be used; `None`: it is silent and open. Bytes on an idle connection belong to no question:
-/// such a connection is as dead as a closed one.
-pub(super) fn unfit(stream: &TcpStream) -> Option<CloseReason> {
-    match stream.try_read(&mut [0]) {
-        Ok(0) => Some(CloseReason::ClosedByEndpoint),
-        Ok(_) => Some(CloseReason::UnexpectedBytes),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(_) => Some(CloseReason::ResetByEndpoint),
     }
 }

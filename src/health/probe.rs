@@ -5,18 +5,18 @@ use std::{error::Error, io, iter::successors, net::SocketAddr, sync::Weak, time:
 use http::StatusCode;
 use thiserror::Error;
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     Change, Health, Outcome,
-    exchange::{After, Answer, exchange, request, unfit},
+    exchange::{After, Answer, exchange, request},
 };
 use crate::{
     config::{Probe, ProbeKind},
     http1::{ChunkedError, ResponseError},
-    pool::CloseReason,
+    pool::{CloseReason, Liveness},
 };
 
 /// Share of the interval by which it is longer or shorter at random, so that the probes of many endpoints, and of
@@ -28,7 +28,12 @@ const CHANGES: &str = "forebay_health_changes_total";
 
 /// What probes are sent over: opened and closed as the connections of requests are.
 pub trait ProbeConnection {
-    fn stream(&mut self) -> &mut TcpStream;
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    fn stream(&mut self) -> &mut Self::Stream;
+
+    /// What a kept connection shows.
+    fn liveness(&mut self) -> Liveness;
 
     /// A probe begins: if the connection is dropped from now on, that is because its time was up.
     fn begin(&mut self);
@@ -212,7 +217,7 @@ async fn connect<P>(connect: &impl AsyncFn() -> io::Result<P>) -> Result<P, Prob
 
 /// `None` where the connection turned out dead: that says nothing about an endpoint that may open another.
 async fn answer_on_kept<P: ProbeConnection>(mut connection: P, request: &[u8]) -> Option<(P, Answer)> {
-    if let Some(reason) = unfit(connection.stream()) {
+    if let Some(reason) = connection.liveness().reason_to_close() {
         connection.close(reason);
         return None;
     }

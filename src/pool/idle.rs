@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{CloseReason, Connection, Liveness, limit::Permit};
+use super::{CloseReason, Connection, limit::Permit};
 use crate::config::{self, Order};
 
 /// A connection with what the pool must know of it.
@@ -69,8 +69,8 @@ impl<C: Connection> IdleSet<C> {
         now: Instant,
         evicted: &mut Evicted<C>,
     ) -> Option<Box<Idle<C>>> {
-        while let Some(idle) = self.next(terms.policy.order, wanted, now) {
-            match unfit(&idle, terms, now) {
+        while let Some(mut idle) = self.next(terms.policy.order, wanted, now) {
+            match unfit(&mut idle, terms, now) {
                 None => return Some(idle),
                 Some(reason) => evicted.push((idle, reason)),
             }
@@ -109,11 +109,14 @@ impl<C: Connection> IdleSet<C> {
 
     /// Sorts out everything that is no longer fit for a request.
     pub(super) fn evict(&mut self, terms: &Terms, now: Instant, evicted: &mut Evicted<C>) {
-        if !self.connections.iter().any(|idle| unfit(idle, terms, now).is_some()) {
+        let mut ended = self.connections.iter_mut().enumerate();
+        let Some((first, reason)) = ended.find_map(|(index, idle)| Some((index, unfit(idle, terms, now)?))) else {
             return;
-        }
-        for idle in std::mem::take(&mut self.connections) {
-            match unfit(&idle, terms, now) {
+        };
+        let mut rest = self.connections.split_off(first);
+        evicted.extend(rest.pop_front().map(|idle| (idle, reason)));
+        for mut idle in rest {
+            match unfit(&mut idle, terms, now) {
                 None => self.connections.push_back(idle),
                 Some(reason) => evicted.push((idle, reason)),
             }
@@ -137,15 +140,9 @@ impl<C: Connection> IdleSet<C> {
 }
 
 /// Why a connection may not carry a further request; `None`: it may.
-pub(super) fn unfit<C: Connection>(idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
-    match idle.connection.liveness() {
-        Liveness::Silent => {}
-        Liveness::Closed => return Some(CloseReason::ClosedByEndpoint),
-        Liveness::Reset => return Some(CloseReason::ResetByEndpoint),
-        Liveness::Readable => return Some(CloseReason::UnexpectedBytes),
-        Liveness::SourceGone => return Some(CloseReason::SourceGone),
-    }
-    too_old(idle, terms, now)
+pub(super) fn unfit<C: Connection>(idle: &mut Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
+    let dead = idle.connection.liveness().reason_to_close();
+    dead.or_else(|| too_old(idle, terms, now))
 }
 
 /// Why a connection has done its work, by age and use alone: all that a worker can tell of a sibling's.
@@ -189,7 +186,7 @@ pub(super) fn retirement(opened: Instant, max_lifetime: Duration, random: f64) -
 #[cfg(test)]
 pub(super) mod tests {
     use super::{
-        super::{End, FirstClose, limit::Limit},
+        super::{End, FirstClose, Liveness, limit::Limit},
         *,
     };
     use std::{cell::Cell, sync::Arc};
@@ -213,7 +210,7 @@ pub(super) mod tests {
     }
 
     impl Connection for Scripted {
-        fn liveness(&self) -> Liveness {
+        fn liveness(&mut self) -> Liveness {
             self.liveness.get()
         }
 

@@ -66,7 +66,7 @@ const WARM_REST: Duration = Duration::from_secs(1);
 /// What the pool asks of what it keeps.
 pub trait Connection: Send + 'static {
     /// The state of an idle connection as the reactor of its worker last saw it, without a system call.
-    fn liveness(&self) -> Liveness;
+    fn liveness(&mut self) -> Liveness;
 
     /// Has `context` woken as soon as an idle connection shows anything: it is dead then. A later read undoes that.
     fn watch(&self, context: &mut Context<'_>);
@@ -95,6 +95,19 @@ pub enum Liveness {
     Readable,
     /// Its source address is not on this machine any more.
     SourceGone,
+}
+
+impl Liveness {
+    /// Why such a connection cannot be used; `None`: it can.
+    pub fn reason_to_close(self) -> Option<CloseReason> {
+        match self {
+            Self::Silent => None,
+            Self::Closed => Some(CloseReason::ClosedByEndpoint),
+            Self::Reset => Some(CloseReason::ResetByEndpoint),
+            Self::Readable => Some(CloseReason::UnexpectedBytes),
+            Self::SourceGone => Some(CloseReason::SourceGone),
+        }
+    }
 }
 
 /// The pool of one endpoint.
@@ -325,7 +338,7 @@ impl<C: Connection> Pool<C> {
         let shard = &self.shards[worker];
         loop {
             let mut state = shard.lock();
-            if let Some(reason) = self.unwelcome(&idle, &state.terms, now) {
+            if let Some(reason) = self.unwelcome(&mut idle, &state.terms, now) {
                 drop(state);
                 return self.end(idle, reason);
             }
@@ -361,7 +374,7 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Why a connection that comes back is not kept.
-    fn unwelcome(&self, idle: &Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
+    fn unwelcome(&self, idle: &mut Idle<C>, terms: &Terms, now: Instant) -> Option<CloseReason> {
         if let Some(reason) = self.closed.get() {
             return Some(*reason);
         }

@@ -165,7 +165,7 @@ impl Streaming {
             };
             connection.read.reserve(wanted);
             let connection = &mut **connection;
-            match poll_read_buf(Pin::new(&mut connection.stream), context, &mut connection.read) {
+            match poll_read_buf(Pin::new(&mut connection.wire), context, &mut connection.read) {
                 Poll::Ready(Ok(n)) if n > 0 => self.progress = true,
                 Poll::Ready(Ok(_)) if matches!(self.decoder, Decoder::UntilClose) => self.decoder = Decoder::Ended,
                 Poll::Ready(result) => {
@@ -184,7 +184,7 @@ impl Streaming {
         if self.sending.upload.is_done() || self.upload_failed {
             return Ok(());
         }
-        match self.sending.upload.poll(context, &mut connection.stream) {
+        match self.sending.upload.poll(context, &mut connection.wire) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // The endpoint has answered and wants no more of the request; its answer can still be read.
             Poll::Ready(Err(UploadError::Write(_))) => {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use crate::{
@@ -114,30 +114,24 @@ pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) 
     }
 }
 
-/// Ends a socket that could not be taken over.
-pub(super) fn close_unadopted(stream: &TcpStream) {
-    net::reset_on_close(stream);
-}
-
 fn reset(connection: Connection, end: End<Connection>, first: FirstClose) {
-    net::reset_on_close(&connection.stream);
+    net::reset_on_close(connection.wire.tcp());
     drop_and_tell(connection, end, first);
 }
 
-fn plain_fin(connection: Connection, end: End<Connection>, now: Instant) {
+fn plain_fin(mut connection: Connection, end: End<Connection>, now: Instant) {
     // An endpoint that has closed meanwhile keeps the TIME_WAIT itself.
-    let first = match connection.look() {
+    let first = match connection.wire.look() {
         Liveness::Closed => FirstClose::EndpointFin,
         Liveness::Reset => FirstClose::EndpointReset,
         _ => FirstClose::OurFin,
     };
+    connection.wire.send_close_notify();
     // It cannot fail on an open socket; if it did, there would be no TIME_WAIT.
-    let _ = sockopt::set_time_wait(&connection.stream);
+    let _ = sockopt::set_time_wait(connection.wire.tcp());
     tell(&connection, &end, first);
-    let Connection {
-        stream, reservation, ..
-    } = connection;
-    drop(stream);
+    let Connection { wire, reservation, .. } = connection;
+    drop(wire);
     if first == FirstClose::OurFin {
         reservation.left_time_wait(now);
     }
@@ -145,10 +139,10 @@ fn plain_fin(connection: Connection, end: End<Connection>, now: Instant) {
 }
 
 /// Cancellation: at the end of the worker the socket is closed without the wait.
-async fn await_fin(connection: Connection, end: End<Connection>) {
-    let readable = connection.stream.readable();
+async fn await_fin(mut connection: Connection, end: End<Connection>) {
+    let readable = connection.wire.tcp().readable();
     if tokio::time::timeout(FIN_WAIT, readable).await.is_ok() {
-        let first = match connection.look() {
+        let first = match connection.wire.look() {
             Liveness::Reset => FirstClose::EndpointReset,
             Liveness::Closed => FirstClose::EndpointFin,
             _ => FirstClose::OurReset,
@@ -168,15 +162,14 @@ async fn await_fin(connection: Connection, end: End<Connection>) {
 /// The port counts as held until it is free indeed: taken for free at once, the next `connect()` would meet EADDRNOTAVAIL
 /// (300 closes a second did, with 50 ports). Where ports are short, the permit is held as long, so that whoever waits
 /// for it finds the port free.
-fn fin(connection: Connection, end: End<Connection>, now: Instant) {
+fn fin(mut connection: Connection, end: End<Connection>, now: Instant) {
+    connection.wire.send_close_notify();
     tell(&connection, &end, FirstClose::OurFin);
     let leaving = matches!(end.reason, CloseReason::Drain | CloseReason::EndpointRemoved);
     let Connection {
-        stream,
-        mut reservation,
-        ..
+        wire, mut reservation, ..
     } = connection;
-    drop(stream);
+    drop(wire);
     if leaving || !reservation.is_crowded(now) {
         reservation.left_fin(now);
         return end.done(FirstClose::OurFin);

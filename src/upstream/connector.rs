@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::{connection::Connection, wire::Wire};
 use crate::{
     config,
     net::{self, ConnectOptions, OpenError, TcpOptions},
@@ -81,7 +81,7 @@ impl Connector {
                 Ok(stream) => {
                     let local = stream.local_addr().map_err(ConnectError::Local)?;
                     reservation.connected(local.ip());
-                    return Ok(Connection::new(stream, reservation));
+                    return Ok(Connection::new(Wire::Plain(stream), reservation));
                 }
                 Err(OpenError::NoPort(error)) => {
                     tracing::debug!(endpoint = %self.endpoint, %error, "no source port is free");

@@ -157,7 +157,7 @@ impl State<'_> {
         if upload.is_done() || self.write_failed {
             return Ok(());
         }
-        match upload.poll(context, &mut self.connection.stream) {
+        match upload.poll(context, &mut self.connection.wire) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             // The endpoint may have answered early and closed: read before the failed write is reported.
             Poll::Ready(Err(UploadError::Write(_))) => {
@@ -183,7 +183,7 @@ impl State<'_> {
                 }
             }
             connection.read.reserve(buffers::READ_SIZE / 4);
-            match poll_read_buf(Pin::new(&mut connection.stream), context, &mut connection.read) {
+            match poll_read_buf(Pin::new(&mut connection.wire), context, &mut connection.read) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => (self.received, self.undecoded) = (true, true),
                 Poll::Ready(result) => {
@@ -290,6 +290,6 @@ impl State<'_> {
         if !self.connection.reservation.is_present() {
             return true;
         }
-        self.haste == Haste::Silence && sockopt::is_unacknowledged(&self.connection.stream).unwrap_or(false)
+        self.haste == Haste::Silence && sockopt::is_unacknowledged(self.connection.wire.tcp()).unwrap_or(false)
     }
 }

@@ -18,6 +18,7 @@ mod send;
 mod stale;
 mod upload;
 mod warm;
+mod wire;
 
 pub use body::{BodyError, KeepAlive, ResponseBody};
 pub use buffers::take_write;

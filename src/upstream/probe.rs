@@ -2,15 +2,14 @@
 
 use std::{io, mem, sync::Arc};
 
-use tokio::net::TcpStream;
-
 use super::{
     connection::Connection,
     connector::{ConnectError, Connector},
+    wire::Wire,
 };
 use crate::{
     health,
-    pool::{CloseReason, Connection as _, OpenReason, Pool},
+    pool::{CloseReason, Connection as _, Liveness, OpenReason, Pool},
 };
 
 /// A connection that a probe is sent over.
@@ -50,6 +49,12 @@ fn to_io(error: ConnectError) -> io::Error {
 }
 
 impl ProbeConnection {
+    fn get(&mut self) -> &mut Connection {
+        self.connection
+            .as_mut()
+            .expect("only an ending takes it, and that consumes self")
+    }
+
     fn end(&mut self, reason: CloseReason) {
         if let Some(connection) = self.connection.take() {
             connection.close(self.pool.end_of_other(reason));
@@ -58,12 +63,14 @@ impl ProbeConnection {
 }
 
 impl health::ProbeConnection for ProbeConnection {
-    fn stream(&mut self) -> &mut TcpStream {
-        &mut self
-            .connection
-            .as_mut()
-            .expect("only an ending takes it, and that consumes self")
-            .stream
+    type Stream = Wire;
+
+    fn stream(&mut self) -> &mut Wire {
+        &mut self.get().wire
+    }
+
+    fn liveness(&mut self) -> Liveness {
+        self.get().liveness()
     }
 
     fn begin(&mut self) {

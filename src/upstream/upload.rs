@@ -9,9 +9,9 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use hyper::body::{Body, Incoming};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
-use super::buffers;
+use super::{buffers, wire::Wire};
 use crate::http1;
 
 /// How the body's end is told to the endpoint; always our own choice, never the client's fields.
@@ -184,7 +184,7 @@ impl Upload {
     /// Sends what can be sent now.
     ///
     /// Cancellation: this is a step of a state machine; nothing is lost between two calls.
-    pub fn poll(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> Poll<Result<(), UploadError>> {
+    pub fn poll(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>> {
         if self.sent == 0 && self.end == End::Ahead && self.data.is_empty() {
             // A body that is there already travels with the head in one write.
             if let Poll::Ready(Some(part)) = self.poll_part(context)? {
@@ -193,7 +193,7 @@ impl Upload {
         }
         loop {
             self.waits_for = WaitsFor::Endpoint;
-            ready!(self.poll_flush(context, stream)).map_err(UploadError::Write)?;
+            ready!(self.poll_flush(context, wire)).map_err(UploadError::Write)?;
             let Some(part) = ready!(self.poll_part(context))? else {
                 self.waits_for = WaitsFor::Nothing;
                 return Poll::Ready(Ok(()));
@@ -202,7 +202,7 @@ impl Upload {
         }
     }
 
-    fn poll_flush(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<io::Result<()>> {
         loop {
             let head = &self.framing_bytes[self.written..];
             let left = head.len() + self.data.len() + self.tail.len();
@@ -210,10 +210,10 @@ impl Upload {
                 return Poll::Ready(Ok(()));
             }
             let written = if left == head.len() {
-                ready!(Pin::new(&mut *stream).poll_write(context, head))?
+                ready!(Pin::new(&mut *wire).poll_write(context, head))?
             } else {
                 let slices = [IoSlice::new(head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-                ready!(Pin::new(&mut *stream).poll_write_vectored(context, &slices))?
+                ready!(Pin::new(&mut *wire).poll_write_vectored(context, &slices))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -99,7 +99,7 @@ impl Strings {
 }
 
 impl Connection for Puppet {
-    fn liveness(&self) -> Liveness {
+    fn liveness(&mut self) -> Liveness {
         self.strings.liveness()
     }
 

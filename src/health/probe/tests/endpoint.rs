@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::super::ProbeConnection;
-use crate::pool::CloseReason;
+use crate::pool::{CloseReason, Liveness};
 
 /// What a scripted endpoint does on one connection: an answer for each request, then it closes.
 pub(super) type Script<'a> = &'a [&'a str];
@@ -96,8 +96,19 @@ impl Plain {
 }
 
 impl ProbeConnection for Plain {
+    type Stream = TcpStream;
+
     fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    fn liveness(&mut self) -> Liveness {
+        match self.stream.try_read(&mut [0]) {
+            Ok(0) => Liveness::Closed,
+            Ok(_) => Liveness::Readable,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Silent,
+            Err(_) => Liveness::Reset,
+        }
     }
 
     fn begin(&mut self) {
