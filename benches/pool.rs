@@ -38,7 +38,7 @@ impl Connection for Free {
 }
 
 fn checkout(pool: &Arc<Pool<Free>>, worker: usize, now: Instant) -> Pooled<Free> {
-    match pool.try_checkout(worker, Wanted::Any, now) {
+    match pool.try_checkout(worker, Wanted::ANY, now) {
         Some(Checkout::Reused(pooled)) => pooled,
         Some(Checkout::Open(permit, reason)) => pool.opened(Free, permit, reason, now),
         None => unreachable!("one is in use, and many may be"),

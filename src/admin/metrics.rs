@@ -7,7 +7,7 @@ use crate::{
     proxy::Reason,
     snapshot::Snapshot,
     telemetry::{Page, Totals},
-    upstream::{Cluster, Endpoint},
+    upstream::{Cluster, Endpoint, HandshakeCounts},
 };
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -187,6 +187,28 @@ fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
         let labels = [labels[0], labels[1], ("method", method), ("outcome", outcome.as_str())];
         let help = "Requests that met a kept connection as the endpoint closed it.";
         page.counter("forebay_upstream_stale_total", help, &labels, count);
+    }
+    if let Some(handshakes) = endpoint.connector.handshakes() {
+        tls(page, labels, handshakes);
+    }
+}
+
+fn tls(page: &mut Page, [cluster, endpoint]: [(&str, &str); 2], counts: &HandshakeCounts) {
+    let [full, resumed, failed] = [&counts.full, &counts.resumed, &counts.failed].map(|count| count.load(Relaxed));
+    for (kind, count) in [("full", full), ("resumed", resumed), ("failed", failed)] {
+        let labels = [cluster, endpoint, ("kind", kind)];
+        let help = "TLS handshakes with the endpoint; resumed ones go on from a session of before.";
+        page.counter("forebay_upstream_tls_handshakes_total", help, &labels, count);
+    }
+    if full + resumed > 0 {
+        let ratio = resumed as f64 / (full + resumed) as f64;
+        let help = "Share of TLS handshakes that resumed a session, since the start.";
+        page.gauge(
+            "forebay_upstream_tls_resumption_ratio",
+            help,
+            &[cluster, endpoint],
+            ratio,
+        );
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Http2 {
 }
 
 /// The largest flow-control window (RFC 9113 6.9.1).
-const LARGEST_WINDOW: u64 = (1 << 31) - 1;
+pub(super) const LARGEST_WINDOW: u64 = (1 << 31) - 1;
 /// What a connection begins with; only a larger window can be told to the client (RFC 9113 6.9.2).
 const FIRST_CONNECTION_WINDOW: u64 = 65_535;
 

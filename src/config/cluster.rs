@@ -8,9 +8,11 @@ use super::{
     pool::{ClusterTimeouts, Pool, Retry},
     probe::{Probe, read_probe, write_probe},
     problem::Wrong,
+    protocol::{PROTOCOLS, PROXY_HEADERS, Protocol, ProxyHeader, UpstreamHttp2, report_contradictions},
     reader::{Table, Value},
     source::Source,
     tcp::{TcpKeepalive, read_user_timeout},
+    upstream_tls::UpstreamTls,
     write::{Entries, ToToml, key},
 };
 
@@ -24,6 +26,12 @@ pub struct Cluster {
     /// `None`: no probes, every endpoint counts as healthy.
     pub probe: Option<Probe>,
     pub timeouts: ClusterTimeouts,
+    pub protocol: Protocol,
+    /// `None`: the endpoints are spoken to in the clear.
+    pub tls: Option<UpstreamTls>,
+    pub http2: UpstreamHttp2,
+    /// `None`: no PROXY header.
+    pub proxy_header: Option<ProxyHeader>,
     pub tcp_keepalive: TcpKeepalive,
     /// Time that sent data may stay unacknowledged; longer than any upload stall that shall be tolerated.
     pub tcp_user_timeout: Duration,
@@ -83,6 +91,10 @@ impl Cluster {
             source: Source::default(),
             probe: None,
             timeouts: ClusterTimeouts::default(),
+            protocol: Protocol::default(),
+            tls: None,
+            http2: UpstreamHttp2::default(),
+            proxy_header: None,
             tcp_keepalive: DEFAULT_TCP_KEEPALIVE,
             tcp_user_timeout: DEFAULT_TCP_USER_TIMEOUT,
             retry: Retry::default(),
@@ -92,7 +104,14 @@ impl Cluster {
 
     fn read(table: &mut Table<'_>) -> Self {
         let endpoints = read_endpoints(table);
+        let protocol = table.choice("protocol", Protocol::default(), &PROTOCOLS);
+        let proxy_header = table.choice("proxy_protocol", None, &PROXY_HEADERS);
+        report_contradictions(table, protocol, proxy_header);
         Self {
+            protocol,
+            tls: table.section("tls", None, |table| Some(UpstreamTls::read(table))),
+            http2: table.section("http2", UpstreamHttp2::default(), UpstreamHttp2::read),
+            proxy_header,
             balance: table.choice("balance", DEFAULT_BALANCE, &BALANCES),
             pool: table.section("pool", Pool::default(), Pool::read),
             source: table.section("source", Source::default(), |table| Source::read(table, &endpoints)),
@@ -114,6 +133,12 @@ impl Cluster {
         let mut entries = Entries::default();
         entries.put_raw("endpoints", format!("[{}]", endpoints.join(", ")));
         entries.changed_choice("balance", &self.balance, &DEFAULT_BALANCE, &BALANCES);
+        entries.changed_choice("protocol", &self.protocol, &Protocol::default(), &PROTOCOLS);
+        entries.changed_choice("proxy_protocol", &self.proxy_header, &None, &PROXY_HEADERS);
+        if let Some(tls) = &self.tls {
+            entries.put_raw("tls", tls.entries().inline());
+        }
+        entries.put_table("http2", &self.http2.entries());
         entries.put_table("tcp_keepalive", &self.tcp_keepalive.entries(&DEFAULT_TCP_KEEPALIVE));
         entries.changed("tcp_user_timeout", &self.tcp_user_timeout, &DEFAULT_TCP_USER_TIMEOUT);
         if let Some(expect) = &self.expect {

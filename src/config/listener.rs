@@ -53,8 +53,8 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-const TLS_VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
-const DEFAULT_TLS_VERSION: TlsVersion = TlsVersion::Tls12;
+pub(super) const TLS_VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+pub(super) const DEFAULT_TLS_VERSION: TlsVersion = TlsVersion::Tls12;
 const DEFAULT_MAX_CONNECTIONS: usize = 20_000;
 
 /// The sections at the top of the file that each listener may override key by key.
@@ -298,7 +298,7 @@ impl Tls {
 }
 
 impl Certificate {
-    fn read(table: &mut Table<'_>) -> Option<Self> {
+    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
         let chain = read_file(table, "chain", "the certificate and those above it, as PEM");
         let key = read_file(table, "key", "the private key, as PEM");
         Some(Self {
@@ -307,7 +307,7 @@ impl Certificate {
         })
     }
 
-    fn entries(&self) -> Entries {
+    pub(super) fn entries(&self) -> Entries {
         let mut entries = Entries::default();
         entries.put("chain", self.chain.as_path());
         entries.put("key", self.key.as_path());
@@ -317,13 +317,22 @@ impl Certificate {
 
 /// Reads the path of a file, which has to exist if the folder of the config is known.
 fn read_file(table: &mut Table<'_>, key: &'static str, content: &str) -> Option<PathBuf> {
-    let context = table.context();
     let Some(value) = table.value(key) else {
         let wrong = Wrong::new(format!("this certificate has no `{key}`"));
         table.report_absence(wrong.help(format!("write the path of a file with {content}")));
         return None;
     };
-    let path = context.resolve(value.text(&format!("the path of a file with {content}"))?);
+    check_file(
+        &value,
+        value.text(&format!("the path of a file with {content}"))?,
+        content,
+    )
+}
+
+/// The whole path of the file that `value` names, which has to exist if the folder of the config is known.
+pub(super) fn check_file(value: &Value<'_>, path: &str, content: &str) -> Option<PathBuf> {
+    let context = value.context();
+    let path = context.resolve(path);
     if context.base.is_some()
         && let Err(error) = std::fs::File::open(&path)
     {

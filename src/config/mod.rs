@@ -19,12 +19,14 @@ mod pool;
 mod probe;
 mod problem;
 mod process;
+mod protocol;
 mod reader;
 mod route;
 mod source;
 mod tcp;
 mod template;
 mod units;
+mod upstream_tls;
 mod value;
 mod warnings;
 mod write;
@@ -54,11 +56,13 @@ pub use self::{
     probe::{Probe, ProbeKind},
     problem::{Problem, Problems, Rendering, Wrong},
     process::{Admin, Process},
+    protocol::{Protocol, ProxyHeader, UpstreamHttp2},
     route::{HostPattern, PathPattern, Route},
     source::{Source, SourceAddress},
     tcp::TcpKeepalive,
     template::{TemplatePart, template_parts},
     units::{format_duration, format_size, parse_duration, parse_size},
+    upstream_tls::{Roots, ServerName, UpstreamTls, Verify},
     warnings::warnings,
 };
 use self::{

@@ -100,10 +100,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn context(&self) -> &'a Context<'a> {
-        self.context
-    }
-
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
         let value = self.entries.get(key);
         #[cfg(test)]

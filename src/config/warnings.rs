@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, format_duration};
+use super::{
+    Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, ServerName, Verify, format_duration,
+};
 
 /// What is allowed and yet hardly meant, one sentence each, which says what happens and what to write.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -14,10 +16,29 @@ pub fn warnings(config: &Config) -> Vec<String> {
     for (name, cluster) in clusters() {
         warnings.extend(of_pool(&name, cluster).into_iter().flatten());
         warnings.extend(of_timeouts(&name, cluster).into_iter().flatten());
+        warnings.extend(of_protocol(&name, cluster).into_iter().flatten());
     }
     let unfinished = |(name, cluster): (String, &Cluster)| short_drain(config.process.drain_timeout, &name, cluster);
     warnings.extend(clusters().filter_map(unfinished));
     warnings
+}
+
+fn of_protocol(name: &str, cluster: &Cluster) -> [Option<String>; 2] {
+    let tls = cluster.tls.as_ref();
+    let anybody = tls.filter(|tls| tls.verify == Verify::None).map(|_| {
+        format!(
+            "the endpoints of the cluster {name} are not verified (`verify = \"none\"`), so that anybody on the way can \
+             read and change what they are sent: write `roots` with the certificate that vouches for them instead"
+        )
+    });
+    let by_request = tls.is_some_and(|tls| tls.server_name == ServerName::Request) || cluster.proxy_header.is_some();
+    let in_vain = (by_request && cluster.pool.min_idle > 0).then(|| {
+        format!(
+            "the connections that the cluster {name} keeps ready (`min_idle`) are of no use to any request, since each \
+             is opened for one server name or one client: leave `min_idle` out"
+        )
+    });
+    [anybody, in_vain]
 }
 
 /// A name in quotes, fit for a message.

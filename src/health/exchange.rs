@@ -45,6 +45,7 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     request: &[u8],
 ) -> Result<Answer, ProbeError> {
     stream.write_all(request).await.map_err(ProbeError::Broken)?;
+    stream.flush().await.map_err(ProbeError::Broken)?;
     let mut reader = Reader {
         stream,
         buffer: BytesMut::new(),

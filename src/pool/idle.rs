@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{CloseReason, Connection, limit::Permit};
+use super::{CloseReason, Connection, Identity, limit::Permit};
 use crate::config::{self, Order};
 
 /// A connection with what the pool must know of it.
@@ -29,11 +29,42 @@ pub(super) struct Terms {
 
 /// Which of the idle connections a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    Any,
-    /// One that has not been idle for as long as this: for a request that must not be sent twice, since an endpoint
+pub struct Wanted<'a> {
+    /// Only one that has not been idle for as long as this: for a request that must not be sent twice, since an endpoint
     /// rarely closes what it has just used.
-    IdleUnder(Duration),
+    pub idle_under: Option<Duration>,
+    /// Only one of this identity; `None` where all are alike.
+    pub identity: Option<&'a Identity>,
+}
+
+impl Wanted<'_> {
+    pub const ANY: Self = Self {
+        idle_under: None,
+        identity: None,
+    };
+
+    pub fn idle_under(limit: Duration) -> Self {
+        Self {
+            idle_under: Some(limit),
+            ..Self::ANY
+        }
+    }
+
+    pub(super) fn is_any(self) -> bool {
+        self == Self::ANY
+    }
+
+    /// Whether it may have this connection, as far as that does not depend on the policy.
+    fn accepts<C: Connection>(self, idle: &Idle<C>, now: Instant) -> bool {
+        self.accepts_identity(&idle.connection)
+            && self
+                .idle_under
+                .is_none_or(|limit| now.saturating_duration_since(idle.idle_since) < limit)
+    }
+
+    pub(super) fn accepts_identity<C: Connection>(self, connection: &C) -> bool {
+        self.identity.is_none() || connection.identity() == self.identity
+    }
 }
 
 /// One worker's idle connections, in the order in which they came. Boxed, since a connection is handed from place to
@@ -65,7 +96,7 @@ impl<C: Connection> IdleSet<C> {
     pub(super) fn take(
         &mut self,
         terms: &Terms,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         now: Instant,
         evicted: &mut Evicted<C>,
     ) -> Option<Box<Idle<C>>> {
@@ -79,7 +110,7 @@ impl<C: Connection> IdleSet<C> {
     }
 
     /// The next connection as it is, for a sibling worker, who looks at it himself.
-    pub(super) fn steal(&mut self, order: Order, wanted: Wanted, now: Instant) -> Option<Box<Idle<C>>> {
+    pub(super) fn steal(&mut self, order: Order, wanted: Wanted<'_>, now: Instant) -> Option<Box<Idle<C>>> {
         self.next(order, wanted, now)
     }
 
@@ -88,21 +119,19 @@ impl<C: Connection> IdleSet<C> {
         self.connections.pop_back()
     }
 
-    fn next(&mut self, order: Order, wanted: Wanted, now: Instant) -> Option<Box<Idle<C>>> {
-        match wanted {
-            Wanted::Any => match order {
-                // Keeps the set as small as the load allows: those at the other end grow old and are evicted.
-                Order::NewestFirst => self.connections.pop_back(),
-                Order::OldestFirst => self.connections.pop_front(),
-                Order::Random => {
-                    let last = self.connections.len().checked_sub(1)?;
-                    self.connections.remove(fastrand::usize(..=last))
-                }
-            },
-            Wanted::IdleUnder(limit) => {
-                let newest = self.connections.back()?;
-                let idle_for = now.saturating_duration_since(newest.idle_since);
-                (idle_for < limit).then(|| self.connections.pop_back())?
+    fn next(&mut self, order: Order, wanted: Wanted<'_>, now: Instant) -> Option<Box<Idle<C>>> {
+        if !wanted.is_any() {
+            // The newest that will do, whatever the order: it is the least likely to be closed just now.
+            let newest = self.connections.iter().rposition(|idle| wanted.accepts(idle, now))?;
+            return self.connections.remove(newest);
+        }
+        match order {
+            // Keeps the set as small as the load allows: those at the other end grow old and are evicted.
+            Order::NewestFirst => self.connections.pop_back(),
+            Order::OldestFirst => self.connections.pop_front(),
+            Order::Random => {
+                let last = self.connections.len().checked_sub(1)?;
+                self.connections.remove(fastrand::usize(..=last))
             }
         }
     }
@@ -270,7 +299,7 @@ pub(super) mod tests {
             set.push(idle(&limit, id, now));
         }
         let mut evicted = Vec::new();
-        let take = || set.take(&terms(order), Wanted::Any, now, &mut evicted);
+        let take = || set.take(&terms(order), Wanted::ANY, now, &mut evicted);
         let used = std::iter::from_fn(take).map(|idle| idle.connection.id).collect();
         assert!(evicted.is_empty());
         used
@@ -294,7 +323,7 @@ pub(super) mod tests {
         set.push(idle(&limit, 1, now));
         set.push(idle(&limit, 2, now + Duration::from_secs(1)));
         let later = now + Duration::from_secs(2);
-        let (write, mut evicted) = (Wanted::IdleUnder(Duration::from_millis(1500)), Vec::new());
+        let (write, mut evicted) = (Wanted::idle_under(Duration::from_millis(1500)), Vec::new());
         for order in [Order::OldestFirst, Order::NewestFirst] {
             let taken = set.take(&terms(order), write, later, &mut evicted);
             let expected = (order == Order::OldestFirst).then_some(2);
@@ -302,7 +331,7 @@ pub(super) mod tests {
         }
         assert_eq!((set.len(), evicted.len()), (1, 0));
         assert!(
-            set.take(&terms(Order::NewestFirst), Wanted::Any, later, &mut evicted)
+            set.take(&terms(Order::NewestFirst), Wanted::ANY, later, &mut evicted)
                 .is_some()
         );
     }

@@ -18,10 +18,11 @@
 //! A checkout on the own shard is one uncontended lock and no system call: an idle socket stays registered with its
 //! worker's reactor, whose readiness tells whether the endpoint has closed it or sent something.
 //!
-//! The pool is generic over its connection and opens none itself. One pool serves connections of one kind: whatever
-//! makes two connections differ for the endpoint makes two pools.
+//! The pool is generic over its connection and opens none itself. One pool serves connections that are opened in one
+//! way; where a single request can make a difference, connections have an [`Identity`].
 
 mod counts;
+mod identity;
 mod idle;
 mod learn;
 mod limit;
@@ -48,6 +49,7 @@ use limit::Limit;
 use tokio::time::Instant;
 
 pub use counts::{End, Reuse, Status};
+pub use identity::Identity;
 pub use idle::Wanted;
 pub use learn::Learning;
 pub use limit::Permit;
@@ -67,6 +69,11 @@ const WARM_REST: Duration = Duration::from_secs(1);
 pub trait Connection: Send + 'static {
     /// The state of an idle connection as the reactor of its worker last saw it, without a system call.
     fn liveness(&mut self) -> Liveness;
+
+    /// What it was opened for; `None` where all connections are alike.
+    fn identity(&self) -> Option<&Identity> {
+        None
+    }
 
     /// Has `context` woken as soon as an idle connection shows anything: it is dead then. A later read undoes that.
     fn watch(&self, context: &mut Context<'_>);
@@ -203,7 +210,7 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Finds an idle connection for a request on `worker`, or the right to open one, without waiting.
-    pub fn try_checkout(self: &Arc<Self>, worker: usize, wanted: Wanted, now: Instant) -> Option<Checkout<C>> {
+    pub fn try_checkout(self: &Arc<Self>, worker: usize, wanted: Wanted<'_>, now: Instant) -> Option<Checkout<C>> {
         if self.max_idle.load(Relaxed) == 0 {
             return Some(Checkout::Open(self.limit.try_acquire()?, OpenReason::PoolingOff));
         }
@@ -316,7 +323,13 @@ impl<C: Connection> Pool<C> {
         Arc::clone(&self.learning)
     }
 
-    fn take_own(&self, worker: usize, wanted: Wanted, now: Instant, evicted: &mut Evicted<C>) -> Option<Box<Idle<C>>> {
+    fn take_own(
+        &self,
+        worker: usize,
+        wanted: Wanted<'_>,
+        now: Instant,
+        evicted: &mut Evicted<C>,
+    ) -> Option<Box<Idle<C>>> {
         let mut state = self.shards[worker].lock();
         let ShardState {
             idle, terms, reused, ..

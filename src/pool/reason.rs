@@ -11,6 +11,8 @@ pub enum OpenReason {
     StealMiss,
     /// The idle ones had been so for too long for a request that must not be sent twice.
     WriteNeedsFresh,
+    /// The idle ones had been opened for another server name or another client.
+    IdentityDiffers,
     /// The kept connection that carried the request turned out to be closed.
     ReplacedStale,
     /// To have `min_idle` ready.
@@ -22,11 +24,12 @@ pub enum OpenReason {
 }
 
 impl OpenReason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoneIdle,
         Self::AllExpired,
         Self::StealMiss,
         Self::WriteNeedsFresh,
+        Self::IdentityDiffers,
         Self::ReplacedStale,
         Self::MinIdle,
         Self::Probe,
@@ -39,6 +42,7 @@ impl OpenReason {
             Self::AllExpired => "all-expired",
             Self::StealMiss => "steal-miss",
             Self::WriteNeedsFresh => "write-needs-fresh",
+            Self::IdentityDiffers => "identity-differs",
             Self::ReplacedStale => "replaced-stale",
             Self::MinIdle => "min-idle",
             Self::Probe => "probe",
@@ -49,7 +53,12 @@ impl OpenReason {
     /// Whether a request found no kept connection. The one that replaces a stale one is for a request that had.
     pub fn is_miss(self) -> bool {
         match self {
-            Self::NoneIdle | Self::AllExpired | Self::StealMiss | Self::WriteNeedsFresh | Self::PoolingOff => true,
+            Self::NoneIdle
+            | Self::AllExpired
+            | Self::StealMiss
+            | Self::WriteNeedsFresh
+            | Self::IdentityDiffers
+            | Self::PoolingOff => true,
             Self::ReplacedStale | Self::MinIdle | Self::Probe => false,
         }
     }

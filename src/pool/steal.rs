@@ -16,7 +16,7 @@ impl<C: Connection> Pool<C> {
     pub(super) fn steal(
         &self,
         worker: usize,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         now: Instant,
         evicted: &mut Evicted<C>,
     ) -> Result<Box<Idle<C>>, OpenReason> {
@@ -47,8 +47,14 @@ impl<C: Connection> Pool<C> {
                 }
             }
         }
-        if wanted != Wanted::Any && self.idle.load(SeqCst) > 0 {
-            reason = OpenReason::WriteNeedsFresh;
+        if self.idle.load(SeqCst) > 0 {
+            match wanted {
+                Wanted { identity: Some(_), .. } => reason = OpenReason::IdentityDiffers,
+                Wanted {
+                    idle_under: Some(_), ..
+                } => reason = OpenReason::WriteNeedsFresh,
+                Wanted { .. } => {}
+            }
         }
         Err(reason)
     }
@@ -59,34 +65,22 @@ impl<C: Connection> Pool<C> {
         reason = "it comes in its box and is most often handed on in it"
     )]
     pub(super) fn adopt(&self, idle: Box<Idle<C>>) -> Result<Box<Idle<C>>, Permit<C>> {
-        let Idle {
-            connection,
-            permit,
-            opened,
-            idle_since,
-            retires,
-            requests,
-        } = *idle;
-        match connection.adopt() {
-            Ok(connection) => Ok(Box::new(Idle {
-                connection,
-                permit,
-                opened,
-                idle_since,
-                retires,
-                requests,
-            })),
+        let mut idle = *idle;
+        idle.connection = match idle.connection.adopt() {
+            Ok(connection) => connection,
             Err((reason, first)) => {
                 self.counts.closed(reason, first);
-                Err(permit)
+                return Err(idle.permit);
             }
-        }
+        };
+        Ok(Box::new(idle))
     }
 
-    /// At the limit, a write that needs a fresh connection takes the place of one that has been idle for too long for
-    /// it: to let it wait beside idle connections would help nobody.
+    /// At the limit, a request that none of the idle connections suits takes the place of one: to let it wait beside
+    /// idle connections would help nobody.
     pub(super) fn permit_of_idle(&self, worker: usize, reason: OpenReason, now: Instant) -> Option<Permit<C>> {
-        if reason != OpenReason::WriteNeedsFresh || self.lacks_ports() {
+        let unsuited = matches!(reason, OpenReason::WriteNeedsFresh | OpenReason::IdentityDiffers);
+        if !unsuited || self.lacks_ports() {
             return None;
         }
         let idle = self.take_oldest(worker, now)?;
@@ -105,7 +99,7 @@ impl<C: Connection> Pool<C> {
         let workers = self.shards.len();
         let idle = (0..workers).find_map(|step| {
             let shard = &self.shards[(worker + step) % workers];
-            shard.lock().idle.steal(Order::OldestFirst, Wanted::Any, now)
+            shard.lock().idle.steal(Order::OldestFirst, Wanted::ANY, now)
         })?;
         self.idle.fetch_sub(1, Relaxed);
         Some(idle)

@@ -28,7 +28,7 @@ fn limits(max_idle: usize, max_connections: usize) -> config::Pool {
 
 /// The connection that a checkout is to open.
 fn open(pool: &Arc<Pool<Puppet>>, worker: usize, id: u32, now: Instant) -> Pooled<Puppet> {
-    match pool.try_checkout(worker, Wanted::Any, now) {
+    match pool.try_checkout(worker, Wanted::ANY, now) {
         Some(Checkout::Open(permit, reason)) => pool.opened(Puppet::new(id), permit, reason, now),
         other => panic!("a permit for {id}, not {other:?}"),
     }
@@ -41,7 +41,7 @@ fn open_all<const N: usize>(pool: &Arc<Pool<Puppet>>, ids: [u32; N], now: Instan
 
 /// The kept connection that a checkout is to find.
 fn reuse(pool: &Arc<Pool<Puppet>>, worker: usize, now: Instant) -> Pooled<Puppet> {
-    match pool.try_checkout(worker, Wanted::Any, now) {
+    match pool.try_checkout(worker, Wanted::ANY, now) {
         Some(Checkout::Reused(pooled)) => pooled,
         other => panic!("a kept connection, not {other:?}"),
     }
@@ -49,7 +49,7 @@ fn reuse(pool: &Arc<Pool<Puppet>>, worker: usize, now: Instant) -> Pooled<Puppet
 
 /// Why a checkout opens a connection; gives the permit back.
 fn open_reason(pool: &Arc<Pool<Puppet>>, worker: usize, now: Instant) -> OpenReason {
-    match pool.try_checkout(worker, Wanted::Any, now) {
+    match pool.try_checkout(worker, Wanted::ANY, now) {
         Some(Checkout::Open(_, reason)) => reason,
         other => panic!("a permit, not {other:?}"),
     }
@@ -234,18 +234,18 @@ fn a_closed_pool_keeps_nothing_and_says_why_it_was_closed() {
 fn a_reload_lowers_and_raises_the_limits() {
     let (pool, now) = (pool_of(&limits(4, 4), 2), Instant::now());
     let connections = open_all(&pool, [1, 2, 3, 4], now);
-    assert!(pool.try_checkout(0, Wanted::Any, now).is_none());
+    assert!(pool.try_checkout(0, Wanted::ANY, now).is_none());
     pool.set_policy(&limits(1, 2));
     for (pooled, worker) in connections.into_iter().zip([0, 0, 1, 1]) {
         pooled.check_in(worker, now);
     }
     assert_eq!(closed(&pool), [(CloseReason::Surplus, 3)]);
     let held = [reuse(&pool, 1, now), open(&pool, 1, 5, now)];
-    assert!(pool.try_checkout(0, Wanted::Any, now).is_none(), "two is the limit now");
+    assert!(pool.try_checkout(0, Wanted::ANY, now).is_none(), "two is the limit now");
     pool.set_policy(&limits(4, 3));
     let third = open(&pool, 0, 6, now);
     assert!(
-        pool.try_checkout(0, Wanted::Any, now).is_none(),
+        pool.try_checkout(0, Wanted::ANY, now).is_none(),
         "three is the limit now"
     );
     drop((held, third));
@@ -324,7 +324,7 @@ fn a_replaced_connection_leaves_its_permit_to_the_next() {
     let permit = pooled.replace(CloseReason::Stale);
     assert_eq!(strings.ended(), Some(CloseReason::Stale));
     assert!(
-        pool.try_checkout(0, Wanted::Any, now).is_none(),
+        pool.try_checkout(0, Wanted::ANY, now).is_none(),
         "the permit is still held"
     );
     let second = pool.opened(Puppet::new(2), permit, OpenReason::ReplacedStale, now);

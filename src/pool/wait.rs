@@ -24,7 +24,7 @@ impl<C: Connection> Pool<C> {
     pub async fn checkout(
         self: &Arc<Self>,
         worker: usize,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         now: Instant,
         deadline: impl Future<Output = ()>,
     ) -> Result<Checkout<C>, CheckoutError> {
@@ -41,7 +41,7 @@ impl<C: Connection> Pool<C> {
         if let Some(found) = self.try_checkout(worker, wanted, now) {
             return Ok(found);
         }
-        if wanted != Wanted::Any && self.lacks_ports() {
+        if !wanted.is_any() && self.lacks_ports() {
             self.let_idle_give_way(worker, now);
         }
         self.counts.waited.fetch_add(1, Relaxed);
@@ -77,13 +77,17 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn take_up(self: &Arc<Self>, worker: usize, wanted: Wanted, grant: Grant<C>) -> Checkout<C> {
+    fn take_up(self: &Arc<Self>, worker: usize, wanted: Wanted<'_>, grant: Grant<C>) -> Checkout<C> {
         match grant {
             Grant::Permit(permit) => Checkout::Open(permit, OpenReason::NoneIdle),
             // It has just come back; so this is a request that wants a new one.
-            Grant::Connection(idle) if wanted == Wanted::IdleUnder(Duration::ZERO) => {
+            Grant::Connection(idle) if wanted.idle_under == Some(Duration::ZERO) => {
                 let permit = self.end_but_permit(idle, CloseReason::GaveWay);
                 Checkout::Open(permit, OpenReason::WriteNeedsFresh)
+            }
+            Grant::Connection(idle) if !wanted.accepts_identity(&idle.connection) => {
+                let permit = self.end_but_permit(idle, CloseReason::GaveWay);
+                Checkout::Open(permit, OpenReason::IdentityDiffers)
             }
             Grant::Connection(idle) => match self.adopt(idle) {
                 Ok(idle) => {

@@ -36,7 +36,9 @@ use crate::{
     balance::PickState,
     config::HeaderEdits,
     downstream::{Client, Handle, Refusal},
-    http1, routing,
+    http1,
+    pool::Identity,
+    routing,
     snapshot::{Action, ForwardTo, Snapshot},
     telemetry::access_log::Record,
     upstream::{self, Expectation, Failed, Fits, Local, Outgoing, RequestFraming},
@@ -61,6 +63,12 @@ pub(crate) struct View {
     worker: usize,
     /// One for each cluster.
     picks: Vec<PickState>,
+}
+
+/// What of a request's target decides on its connection.
+struct Sent {
+    fits: Fits,
+    identity: Option<Identity>,
 }
 
 impl Proxy {
@@ -120,8 +128,11 @@ impl Proxy {
         account.route(route.index);
         let mut response = match &route.action {
             Action::Forward(to) => {
-                let fits = forward::fits(to, &target);
-                self.forward(view, account, client, to, fits, request).await
+                let sent = Sent {
+                    fits: forward::fits(to, &target),
+                    identity: to.cluster.identity(target.host, client.address),
+                };
+                self.forward(view, account, client, to, sent, request).await
             }
             Action::Redirect(redirect) => answer::redirect(redirect, &target),
             Action::Respond(respond) => answer::respond(respond),
@@ -136,7 +147,7 @@ impl Proxy {
         account: &mut Account,
         client: &Client,
         to: &ForwardTo,
-        fits: Fits,
+        sent: Sent,
         request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
         account.cluster(to.cluster_index);
@@ -148,7 +159,8 @@ impl Proxy {
         let framing = request.body().as_ref().map_or(RequestFraming::None, forward::framing);
         let outgoing = Outgoing {
             method: request.method().clone(),
-            fits,
+            fits: sent.fits,
+            identity: sent.identity,
             repeat: forward::repeat(to, request),
             framing,
             body: request.body_mut().take(),

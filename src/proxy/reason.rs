@@ -23,6 +23,9 @@ pub enum Reason {
     ConnectTimeout,
     ConnectUnreachable,
     ConnectLocal,
+    TlsHandshake,
+    CertificateRefused,
+    NoHttp2,
     PortsExhausted,
     PoolQueueFull,
     PoolTimeout,
@@ -48,7 +51,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::BadRequest,
         Self::Misdirected,
         Self::MethodNotAllowed,
@@ -60,6 +63,9 @@ impl Reason {
         Self::ConnectTimeout,
         Self::ConnectUnreachable,
         Self::ConnectLocal,
+        Self::TlsHandshake,
+        Self::CertificateRefused,
+        Self::NoHttp2,
         Self::PortsExhausted,
         Self::PoolQueueFull,
         Self::PoolTimeout,
@@ -111,6 +117,9 @@ impl Reason {
             Self::ConnectTimeout => ("connect-timeout", S::GATEWAY_TIMEOUT, "connection_timeout"),
             Self::ConnectUnreachable => ("connect-unreachable", S::BAD_GATEWAY, "destination_ip_unroutable"),
             Self::ConnectLocal => ("connect-local", S::SERVICE_UNAVAILABLE, "proxy_internal_error"),
+            Self::TlsHandshake => ("tls-handshake", S::BAD_GATEWAY, "tls_protocol_error"),
+            Self::CertificateRefused => ("certificate-refused", S::BAD_GATEWAY, "tls_certificate_error"),
+            Self::NoHttp2 => ("no-http2", S::BAD_GATEWAY, "tls_protocol_error"),
             Self::PortsExhausted => ("ports-exhausted", S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::PoolQueueFull => ("pool-queue-full", S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::PoolTimeout => ("pool-timeout", S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
@@ -163,6 +172,9 @@ impl From<&ConnectError> for Reason {
             ConnectError::TimedOut => Self::ConnectTimeout,
             ConnectError::Unreachable(_) => Self::ConnectUnreachable,
             ConnectError::PortsExhausted => Self::PortsExhausted,
+            ConnectError::Tls(_) => Self::TlsHandshake,
+            ConnectError::Certificate(_) => Self::CertificateRefused,
+            ConnectError::NoHttp2 => Self::NoHttp2,
             ConnectError::Local(_) => Self::ConnectLocal,
         }
     }

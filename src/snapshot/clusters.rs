@@ -6,7 +6,8 @@ use super::{BuildError, Snapshot};
 use crate::{
     config, net,
     ports::Ports,
-    upstream::{Cluster, Endpoint},
+    tls::ClientTls,
+    upstream::{Cluster, Endpoint, Shared},
 };
 
 /// How long a name server may take.
@@ -27,8 +28,10 @@ pub(super) async fn build(
     workers: usize,
 ) -> Result<Vec<Arc<Cluster>>, BuildError> {
     let mut clusters = Vec::with_capacity(config.clusters.len());
+    let shared = Shared { ports, workers };
     for (name, cluster) in &config.clusters {
         check_sources(name, &cluster.source)?;
+        let tls = tls(name, cluster, previous)?;
         let mut endpoints = Vec::with_capacity(cluster.endpoints.len());
         let mut unresolved = false;
         for endpoint in &cluster.endpoints {
@@ -40,7 +43,7 @@ pub(super) async fn build(
                     Some((old, previous.config.clusters.get(name)?))
                 });
                 endpoints.push((
-                    live(endpoint.to_string(), address, cluster, old, ports, workers),
+                    live(endpoint, address, cluster, tls.as_ref(), old, shared),
                     endpoint.weight,
                 ));
             }
@@ -53,22 +56,23 @@ pub(super) async fn build(
 /// The endpoint as it was, if nothing about it changed; with its pool, if at least its connections are opened as
 /// before; else a new one.
 fn live(
-    name: String,
+    endpoint: &config::Endpoint,
     address: SocketAddr,
     cluster: &config::Cluster,
+    tls: Option<&ClientTls>,
     old: Option<(&Arc<Endpoint>, &config::Cluster)>,
-    ports: &Arc<Ports>,
-    workers: usize,
+    shared: Shared<'_>,
 ) -> Arc<Endpoint> {
     match old {
-        Some((old, before)) if opens_alike(before, cluster) => {
+        Some((old, before)) if opens_alike(before, cluster) && has_same_tls(old, endpoint, tls) => {
+            let name = endpoint.to_string();
             if before.probe == cluster.probe && old.name == name {
                 Arc::clone(old)
             } else {
                 Endpoint::renewed(old, name)
             }
         }
-        _ => Endpoint::new(name, address, cluster, ports, workers, old.map(|(old, _)| &**old)),
+        _ => Endpoint::new(endpoint, address, cluster, tls, shared, old.map(|(old, _)| &**old)),
     }
 }
 
@@ -78,6 +82,32 @@ fn opens_alike(before: &config::Cluster, now: &config::Cluster) -> bool {
     before.source == now.source
         && before.tcp_keepalive == now.tcp_keepalive
         && before.tcp_user_timeout == now.tcp_user_timeout
+        && before.protocol == now.protocol
+        && before.http2 == now.http2
+        && before.proxy_header == now.proxy_header
+}
+
+/// Whether the endpoint of before proves who it is as it would have to now, files included.
+fn has_same_tls(old: &Endpoint, endpoint: &config::Endpoint, tls: Option<&ClientTls>) -> bool {
+    match (old.connector.tls(), tls) {
+        (None, None) => true,
+        // Its name is the one that its certificate has to hold.
+        (Some(before), Some(now)) => before.is_same(now) && old.name == endpoint.to_string(),
+        _ => false,
+    }
+}
+
+/// What the cluster's connections have in common over TLS: that of before, with its sessions, if it was made of the same.
+fn tls(name: &str, cluster: &config::Cluster, previous: Option<&Snapshot>) -> Result<Option<ClientTls>, BuildError> {
+    let Some(tls) = &cluster.tls else { return Ok(None) };
+    let of_before = previous.into_iter().flat_map(Snapshot::endpoints);
+    let same = of_before
+        .filter(|(cluster, _)| cluster.name == name)
+        .filter_map(|(_, endpoint)| endpoint.connector.tls())
+        .find(|before| before.is_made_of(tls));
+    let made = same.cloned().map_or_else(|| ClientTls::new(tls), Ok);
+    made.map(Some)
+        .map_err(|error| BuildError::Tls(name.to_owned(), Box::new(error)))
 }
 
 /// The addresses of an endpoint; those of before if its name cannot be looked up at the moment; none if there are none.

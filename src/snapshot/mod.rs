@@ -19,6 +19,7 @@ use crate::{
     ports::Ports,
     routing::{Router, Rule},
     telemetry::{AccessLog, access_log},
+    tls::TlsError,
     upstream::{Cluster, Endpoint},
 };
 
@@ -48,6 +49,8 @@ pub struct Snapshot {
 pub enum BuildError {
     #[error("the source address {0} of the cluster {1:?} is not on this machine")]
     Source(std::net::IpAddr, String, #[source] std::io::Error),
+    #[error("the cluster {0:?} cannot use TLS")]
+    Tls(String, #[source] Box<TlsError>),
     #[error("the access log cannot be opened")]
     AccessLog(#[source] std::io::Error),
     #[error("the format of the access log is malformed")]

@@ -63,7 +63,7 @@ pub(super) fn load(files: &config::Certificate) -> Result<Loaded, TlsError> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Unreadable {
         path: path.to_owned(),
         source,

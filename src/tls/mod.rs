@@ -1,4 +1,4 @@
-//! TLS on the clients' side: one configuration for a listener, made from its certificates.
+//! TLS on the clients' side: one configuration for a listener, made from its certificates. Towards endpoints: [`ClientTls`].
 //!
 //! # Which certificate does a client get?
 //!
@@ -13,18 +13,18 @@
 //! that gave it: its key lives in the [`ServerTls`] and nowhere else.
 
 mod choice;
+mod client;
 mod load;
 
 use std::{io, path::PathBuf, sync::Arc};
 
 use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::pem,
-    server::NoServerSessionStorage,
-    version::{TLS12, TLS13},
+    ServerConfig, SupportedProtocolVersion, crypto::aws_lc_rs, pki_types::pem, server::NoServerSessionStorage,
+    version::TLS13,
 };
 use thiserror::Error;
+
+pub use self::client::ClientTls;
 
 use self::choice::Certificates;
 use crate::config;
@@ -55,6 +55,10 @@ pub enum TlsError {
     BadKey { path: PathBuf, source: rustls::Error },
     #[error("the private key in {key} does not belong to the certificate in {chain}", key = key.display(), chain = chain.display())]
     KeyMismatch { chain: PathBuf, key: PathBuf },
+    #[error("a certificate in {path} can vouch for nobody", path = path.display())]
+    BadRoot { path: PathBuf, source: rustls::Error },
+    #[error("the certificates that the operating system trusts cannot be read")]
+    PlatformRoots(#[source] rustls::Error),
     #[error("the TLS library refuses the configuration")]
     Library(#[source] rustls::Error),
 }
@@ -81,12 +85,8 @@ impl ServerTls {
 pub fn server_config(tls: &config::Tls, alpn: &[&[u8]]) -> Result<ServerTls, TlsError> {
     let loaded = tls.certificates.iter().map(load::load).collect::<Result<Vec<_>, _>>()?;
     let certificates = Arc::new(Certificates::new(loaded).ok_or(TlsError::NoCertificates)?);
-    let versions: &[_] = match tls.min_version {
-        config::TlsVersion::Tls12 => &[&TLS13, &TLS12],
-        config::TlsVersion::Tls13 => &[&TLS13],
-    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(versions)
+        .with_protocol_versions(versions(tls.min_version))
         .map_err(TlsError::Library)?
         .with_no_client_auth()
         .with_cert_resolver(certificates.clone());
@@ -99,6 +99,14 @@ pub fn server_config(tls: &config::Tls, alpn: &[&[u8]]) -> Result<ServerTls, Tls
         config: Arc::new(config),
         certificates,
     })
+}
+
+fn versions(min: config::TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
+    match min {
+        config::TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+        config::TlsVersion::Tls13 => &NEWEST,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A named set of equivalent endpoints and their policies.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::endpoint::Endpoint;
-use crate::{balance::Balancer, config};
+use crate::{balance::Balancer, config, pool::Identity};
 
 /// One cluster of a snapshot.
 #[derive(Debug)]
@@ -16,6 +16,14 @@ pub struct Cluster {
     pub timeouts: config::ClusterTimeouts,
     pub pool: config::Pool,
     pub retry: config::Retry,
+    keyed: Keyed,
+}
+
+/// What of a request its connection is opened for.
+#[derive(Debug, Clone, Copy)]
+struct Keyed {
+    by_host: bool,
+    by_client: bool,
 }
 
 impl Cluster {
@@ -30,6 +38,22 @@ impl Cluster {
             timeouts: config.timeouts,
             pool: config.pool,
             retry: config.retry,
+            keyed: Keyed {
+                by_host: config
+                    .tls
+                    .as_ref()
+                    .is_some_and(|tls| tls.server_name == config::ServerName::Request),
+                by_client: config.proxy_header.is_some(),
+            },
         }
+    }
+
+    /// What the connection of a request for `host` (without its port) has to be opened for; `None`: all are alike.
+    pub fn identity(&self, host: &str, client: SocketAddr) -> Option<Identity> {
+        let Keyed { by_host, by_client } = self.keyed;
+        (by_host || by_client).then(|| Identity {
+            server_name: (by_host && !host.is_empty()).then(|| host.to_ascii_lowercase().into()),
+            client: by_client.then_some(client),
+        })
     }
 }

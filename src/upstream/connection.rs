@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{closing, wire::Wire};
 use crate::{
     net,
-    pool::{self, CloseReason, End, FirstClose, Liveness},
+    pool::{self, CloseReason, End, FirstClose, Identity, Liveness},
     ports::Reservation,
 };
 
@@ -21,15 +21,17 @@ pub struct Connection {
     /// How the endpoint has closed, if an exchange has met that.
     pub(super) received: Option<FirstClose>,
     pub(super) reservation: Reservation,
+    identity: Option<Box<Identity>>,
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire, reservation: Reservation) -> Self {
+    pub(super) fn new(wire: Wire, reservation: Reservation, identity: Option<&Identity>) -> Self {
         Self {
             wire,
             read: BytesMut::new(),
             received: None,
             reservation,
+            identity: identity.cloned().map(Box::new),
         }
     }
 
@@ -61,6 +63,10 @@ impl pool::Connection for Connection {
             return Liveness::SourceGone;
         }
         self.wire.look()
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
     }
 
     fn watch(&self, context: &mut Context<'_>) {

@@ -2,13 +2,19 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
-use super::{connection::Connection, wire::Wire};
+use super::{
+    connection::Connection,
+    handshake::{EndpointTls, HandshakeCounts, Offer},
+    wire::Wire,
+};
 use crate::{
     config,
     net::{self, ConnectOptions, OpenError, TcpOptions},
+    pool::Identity,
     ports::{Ledger, Ports, Reservation},
+    tls::ClientTls,
     worker::Timers,
 };
 
@@ -18,6 +24,23 @@ pub struct Connector {
     endpoint: SocketAddr,
     ledger: Arc<Ledger>,
     tcp: TcpOptions,
+    tls: Option<EndpointTls>,
+}
+
+/// What a connection is opened for.
+#[derive(Debug, Clone, Copy)]
+pub struct Purpose<'a> {
+    /// Of a request that makes a difference.
+    pub identity: Option<&'a Identity>,
+    pub offer: Offer,
+}
+
+impl Purpose<'_> {
+    /// HTTP/1 requests that are all alike.
+    pub const HTTP1: Self = Self {
+        identity: None,
+        offer: Offer::Http1,
+    };
 }
 
 /// Why no connection could be opened.
@@ -31,36 +54,61 @@ pub enum ConnectError {
     Unreachable(#[source] io::Error),
     #[error("no source port is free towards the endpoint")]
     PortsExhausted,
+    #[error("the TLS handshake with the endpoint failed")]
+    Tls(#[source] io::Error),
+    #[error("the endpoint's certificate is not accepted")]
+    Certificate(#[source] io::Error),
+    #[error("the endpoint does not offer HTTP/2")]
+    NoHttp2,
     /// For example, no file descriptor is left.
     #[error("this machine could not open a connection")]
     Local(#[source] io::Error),
 }
 
 impl Connector {
-    pub fn new(endpoint: SocketAddr, cluster: &config::Cluster, ports: &Arc<Ports>) -> Self {
+    /// `host` is the endpoint's as configured.
+    pub fn new(
+        endpoint: SocketAddr,
+        host: &str,
+        cluster: &config::Cluster,
+        tls: Option<&ClientTls>,
+        ports: &Arc<Ports>,
+    ) -> Self {
         let sources = cluster.source.addresses.iter().flat_map(config::SourceAddress::expand);
         Self {
             endpoint,
             ledger: Ledger::new(ports, sources, cluster.source.max_fill, endpoint),
             tcp: tcp_options(&cluster.tcp_keepalive, cluster.tcp_user_timeout),
+            tls: tls.map(|tls| EndpointTls::new(tls.clone(), host)),
         }
     }
 
-    /// Opens a connection, trying each source address once while ports run out.
+    /// Opens a connection, trying each source address once while ports run out. `timeout` is that of everything up to
+    /// where HTTP begins.
     ///
     /// # Errors
     /// See [`ConnectError`].
     ///
     /// Cancellation: the socket closes and its port is free at once.
-    pub async fn connect(&self, timers: &Timers, timeout: std::time::Duration) -> Result<Connection, ConnectError> {
+    pub async fn connect(
+        &self,
+        purpose: Purpose<'_>,
+        timers: &Timers,
+        timeout: std::time::Duration,
+    ) -> Result<Connection, ConnectError> {
         let deadline = Instant::now() + timeout;
-        tokio::select! {
+        let (stream, reservation) = tokio::select! {
             biased;
-            result = self.try_sources() => result,
+            result = self.try_sources() => result?,
             () = timers.sleep_until(deadline) => {
                 self.note_silence();
-                Err(ConnectError::TimedOut)
+                return Err(ConnectError::TimedOut);
             }
+        };
+        tokio::select! {
+            biased;
+            result = self.set_up(stream, purpose) => Ok(Connection::new(result?, reservation, purpose.identity)),
+            () = timers.sleep_until(deadline) => Err(ConnectError::TimedOut),
         }
     }
 
@@ -70,7 +118,20 @@ impl Connector {
     /// See [`ConnectError`].
     ///
     /// Cancellation: the socket closes and its port is free at once.
-    pub async fn try_sources(&self) -> Result<Connection, ConnectError> {
+    pub async fn connect_at_leisure(&self, purpose: Purpose<'_>) -> Result<Connection, ConnectError> {
+        let (stream, reservation) = self.try_sources().await?;
+        let wire = self.set_up(stream, purpose).await?;
+        Ok(Connection::new(wire, reservation, purpose.identity))
+    }
+
+    async fn set_up(&self, stream: TcpStream, purpose: Purpose<'_>) -> Result<Wire, ConnectError> {
+        match &self.tls {
+            None => Ok(Wire::Plain(stream)),
+            Some(tls) => tls.shake(stream, purpose.identity, purpose.offer).await,
+        }
+    }
+
+    async fn try_sources(&self) -> Result<(TcpStream, Reservation), ConnectError> {
         let mut tried = Vec::new();
         loop {
             let Some(mut reservation) = self.ledger.reserve(&tried, Instant::now()) else {
@@ -81,7 +142,7 @@ impl Connector {
                 Ok(stream) => {
                     let local = stream.local_addr().map_err(ConnectError::Local)?;
                     reservation.connected(local.ip());
-                    return Ok(Connection::new(Wire::Plain(stream), reservation));
+                    return Ok((stream, reservation));
                 }
                 Err(OpenError::NoPort(error)) => {
                     tracing::debug!(endpoint = %self.endpoint, %error, "no source port is free");
@@ -93,6 +154,16 @@ impl Connector {
             }
             tried.push(source);
         }
+    }
+
+    /// What its connections have in common over TLS; `None`: they are in the clear.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref().map(|tls| &tls.client)
+    }
+
+    /// How its handshakes ended; `None`: there are none.
+    pub fn handshakes(&self) -> Option<&HandshakeCounts> {
+        self.tls.as_ref().map(EndpointTls::counts)
     }
 
     /// The endpoint acknowledges nothing.

@@ -16,6 +16,7 @@ use crate::{
     health::Health,
     pool::{Learning, Pool},
     ports::Ports,
+    tls::ClientTls,
 };
 
 /// An endpoint. It outlives a reload that leaves its connection settings as they are, with its connections, its health
@@ -31,6 +32,13 @@ pub struct Endpoint {
     /// Requests now in flight.
     load: Arc<AtomicUsize>,
     pub counts: Arc<EndpointCounts>,
+}
+
+/// What all endpoints have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    pub ports: &'a Arc<Ports>,
+    pub workers: usize,
 }
 
 /// What happened with one endpoint; each has one word in the metrics.
@@ -49,20 +57,20 @@ pub struct InFlight(Arc<Endpoint>);
 impl Endpoint {
     /// `before` is the same address with other connection settings: what has been learned of it stays true.
     pub fn new(
-        name: String,
+        config: &config::Endpoint,
         address: SocketAddr,
         cluster: &config::Cluster,
-        ports: &Arc<Ports>,
-        workers: usize,
+        tls: Option<&ClientTls>,
+        shared: Shared<'_>,
         before: Option<&Self>,
     ) -> Arc<Self> {
         let learning = before.map(|before| before.pool.learning());
         let learning = learning.unwrap_or_else(|| Arc::new(Mutex::new(Learning::new(Instant::now()))));
         Arc::new(Self {
-            name,
+            name: config.to_string(),
             address,
-            pool: Pool::new(&cluster.pool, workers, learning),
-            connector: Arc::new(Connector::new(address, cluster, ports)),
+            pool: Pool::new(&cluster.pool, shared.workers, learning),
+            connector: Arc::new(Connector::new(address, &config.host, cluster, tls, shared.ports)),
             health: Arc::new(Health::new(Instant::now())),
             load: Arc::default(),
             counts: Arc::default(),

@@ -11,18 +11,20 @@ use tokio::time::Instant;
 use super::{
     cluster::Cluster,
     connection::Connection,
-    connector::ConnectError,
+    connector::{ConnectError, Purpose},
     endpoint::{Endpoint, InFlight},
+    handshake::Offer,
     send::{Local, Repeat, SendError, Timing},
 };
-use crate::pool::{Checkout, OpenReason, Permit, Pooled, Wanted};
+use crate::pool::{Checkout, Identity, OpenReason, Permit, Pooled, Wanted};
 
 /// Which kept connections suit a request.
-pub(super) fn wanted(cluster: &Cluster, repeat: Repeat) -> Wanted {
-    match (repeat, cluster.pool.reuse.writes_if_idle_under) {
-        (Repeat::Forbidden, Some(limit)) => Wanted::IdleUnder(limit),
-        _ => Wanted::Any,
-    }
+pub(super) fn wanted<'a>(cluster: &Cluster, repeat: Repeat, identity: Option<&'a Identity>) -> Wanted<'a> {
+    let idle_under = match repeat {
+        Repeat::Forbidden => cluster.pool.reuse.writes_if_idle_under,
+        Repeat::Allowed => None,
+    };
+    Wanted { idle_under, identity }
 }
 
 /// A picked endpoint, and what its pool has at once; `None` if there is nothing to pick.
@@ -32,7 +34,7 @@ pub(super) type Attempt = Option<(InFlight, Option<Checkout<Connection>>)>;
 pub(super) type Found = Result<(InFlight, Pooled<Connection>), (SendError, Option<Arc<Endpoint>>)>;
 
 /// Picks an endpoint other than `refused` and asks its pool.
-pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted, refused: &[SocketAddr]) -> Attempt {
+pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted<'_>, refused: &[SocketAddr]) -> Attempt {
     let usable = |index: usize| {
         let endpoint = &cluster.endpoints[index];
         endpoint.health.is_healthy() && !refused.contains(&endpoint.address)
@@ -51,7 +53,7 @@ pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted, refus
 pub(super) async fn find_connection(
     cluster: &Cluster,
     local: Local<'_>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     first: Attempt,
     mut refused: Vec<SocketAddr>,
     timing: &mut Timing,
@@ -98,7 +100,7 @@ pub(super) async fn find_connection(
 async fn wait_for_port(
     cluster: &Cluster,
     local: Local<'_>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     in_flight: InFlight,
     timing: &mut Timing,
 ) -> Found {
@@ -109,7 +111,7 @@ async fn wait_for_port(
             Ok(found) => found,
             Err(error) => break error,
         };
-        match take(cluster, local, endpoint, found, timing).await {
+        match take(cluster, local, wanted, endpoint, found, timing).await {
             Ok(pooled) => return Ok((in_flight, pooled)),
             Err(SendError::Connect(ConnectError::PortsExhausted)) if Instant::now() < deadline => {}
             Err(error) => break error,
@@ -122,7 +124,7 @@ async fn wait_for_port(
 async fn connection(
     cluster: &Cluster,
     local: Local<'_>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     endpoint: &Endpoint,
     found: Option<Checkout<Connection>>,
     timing: &mut Timing,
@@ -134,12 +136,12 @@ async fn connection(
             wait(local, wanted, endpoint, deadline, timing).await?
         }
     };
-    take(cluster, local, endpoint, found, timing).await
+    take(cluster, local, wanted, endpoint, found, timing).await
 }
 
 async fn wait(
     local: Local<'_>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     endpoint: &Endpoint,
     deadline: Instant,
     timing: &mut Timing,
@@ -154,26 +156,52 @@ async fn wait(
 async fn take(
     cluster: &Cluster,
     local: Local<'_>,
+    wanted: Wanted<'_>,
     endpoint: &Endpoint,
     found: Checkout<Connection>,
     timing: &mut Timing,
 ) -> Result<Pooled<Connection>, SendError> {
     match found {
         Checkout::Reused(pooled) => Ok(pooled),
-        Checkout::Open(permit, reason) => open(cluster, local, endpoint, permit, reason, timing).await,
+        Checkout::Open(permit, reason) => {
+            let to_open = ToOpen {
+                permit,
+                reason,
+                identity: wanted.identity,
+            };
+            open(cluster, local, endpoint, to_open, timing).await
+        }
     }
+}
+
+/// A connection that is to be opened.
+pub(super) struct ToOpen<'a> {
+    pub(super) permit: Permit<Connection>,
+    pub(super) reason: OpenReason,
+    pub(super) identity: Option<&'a Identity>,
 }
 
 pub(super) async fn open(
     cluster: &Cluster,
     local: Local<'_>,
     endpoint: &Endpoint,
-    permit: Permit<Connection>,
-    reason: OpenReason,
+    to_open: ToOpen<'_>,
     timing: &mut Timing,
 ) -> Result<Pooled<Connection>, SendError> {
+    let ToOpen {
+        permit,
+        reason,
+        identity,
+    } = to_open;
     let start = Instant::now();
-    let connection = endpoint.connector.connect(local.timers, cluster.timeouts.connect).await;
+    let purpose = Purpose {
+        identity,
+        offer: Offer::Http1,
+    };
+    let opened = endpoint
+        .connector
+        .connect(purpose, local.timers, cluster.timeouts.connect);
+    let connection = opened.await;
     let now = Instant::now();
     timing.connect = Some(timing.connect.unwrap_or_default() + (now - start));
     let error = match connection {
@@ -187,7 +215,12 @@ pub(super) async fn open(
         ConnectError::PortsExhausted => endpoint.pool.note_no_port(permit, now),
         // Of this machine, not of the endpoint.
         ConnectError::Local(_) => {}
-        ConnectError::Refused | ConnectError::TimedOut | ConnectError::Unreachable(_) => {
+        ConnectError::Refused
+        | ConnectError::TimedOut
+        | ConnectError::Unreachable(_)
+        | ConnectError::Tls(_)
+        | ConnectError::Certificate(_)
+        | ConnectError::NoHttp2 => {
             endpoint.counts.connect_failures.fetch_add(1, Relaxed);
         }
     }

@@ -4,7 +4,7 @@ use std::{io, mem, sync::Arc};
 
 use super::{
     connection::Connection,
-    connector::{ConnectError, Connector},
+    connector::{ConnectError, Connector, Purpose},
     wire::Wire,
 };
 use crate::{
@@ -30,7 +30,7 @@ pub struct ProbeConnection {
 ///
 /// Cancellation: the socket closes and its port is free at once.
 pub async fn connect_probe(connector: &Connector, pool: &Arc<Pool<Connection>>) -> io::Result<ProbeConnection> {
-    let connection = connector.try_sources().await.map_err(to_io)?;
+    let connection = connector.connect_at_leisure(Purpose::HTTP1).await.map_err(to_io)?;
     pool.count_opened(OpenReason::Probe);
     Ok(ProbeConnection {
         connection: Some(connection),
@@ -45,6 +45,9 @@ fn to_io(error: ConnectError) -> io::Error {
         ConnectError::TimedOut => io::Error::from_raw_os_error(libc::ETIMEDOUT),
         ConnectError::PortsExhausted => io::Error::from_raw_os_error(libc::EADDRNOTAVAIL),
         ConnectError::Unreachable(error) | ConnectError::Local(error) => error,
+        error @ (ConnectError::Tls(_) | ConnectError::Certificate(_) | ConnectError::NoHttp2) => {
+            io::Error::other(error)
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     connector::ConnectError,
     endpoint::{Endpoint, InFlight},
     exchange::{ExchangeError, Haste, Patience, Sending, exchange},
-    find::{attempt, find_connection, open, wanted},
+    find::{ToOpen, attempt, find_connection, open, wanted},
     stale::StaleOutcome,
     upload::{Expectation, RequestFraming, Upload},
 };
@@ -30,7 +30,7 @@ use crate::{
     balance::PickState,
     config::Close,
     http1::ResponseHead,
-    pool::{Checkout, CheckoutError, CloseReason, OpenReason, Permit, Pooled, Reused},
+    pool::{Checkout, CheckoutError, CloseReason, Identity, OpenReason, Permit, Pooled, Reused, Wanted},
     worker::Timers,
 };
 
@@ -46,6 +46,8 @@ pub struct Local<'a> {
 #[derive(Debug)]
 pub struct Outgoing<F> {
     pub method: Method,
+    /// See [`Cluster::identity`].
+    pub identity: Option<Identity>,
     /// Writes the head for an endpoint, framing fields included, and tells it to close where the connection is not to
     /// live on; also gives an empty map whose memory is used for the fields of the answer.
     pub encode: F,
@@ -134,13 +136,14 @@ pub struct Failed {
 pub fn send<'a, F>(
     cluster: &'a Cluster,
     local: Local<'a>,
-    outgoing: Outgoing<F>,
+    mut outgoing: Outgoing<F>,
 ) -> impl Future<Output = Result<Answer, Failed>>
 where
     F: FnOnce(&Endpoint, KeepAlive) -> (Vec<u8>, HeaderMap),
 {
     async move {
-        let wanted = wanted(cluster, outgoing.repeat);
+        let identity = outgoing.identity.take();
+        let wanted = wanted(cluster, outgoing.repeat, identity.as_ref());
         let mut timing = Timing {
             reused: Reused::No,
             wait: Duration::ZERO,
@@ -167,6 +170,7 @@ where
             cluster,
             local,
             in_flight: &mut in_flight,
+            wanted,
             fits,
             repeat,
             replaced: 0,
@@ -205,6 +209,7 @@ struct Request<'a> {
     local: Local<'a>,
     /// Changes when the request goes to another endpoint.
     in_flight: &'a mut InFlight,
+    wanted: Wanted<'a>,
     fits: Fits,
     repeat: Repeat,
     /// Stale connections that the request has met.
@@ -300,14 +305,12 @@ impl Request<'_> {
         timing: &mut Timing,
     ) -> Result<Pooled<Connection>, SendError> {
         let permit = self.stale(pooled, reason)?;
-        let opened = open(
-            self.cluster,
-            self.local,
-            self.in_flight.endpoint(),
+        let to_open = ToOpen {
             permit,
-            OpenReason::ReplacedStale,
-            timing,
-        );
+            reason: OpenReason::ReplacedStale,
+            identity: self.wanted.identity,
+        };
+        let opened = open(self.cluster, self.local, self.in_flight.endpoint(), to_open, timing);
         match Box::pin(opened).await {
             Ok(pooled) => Ok(pooled),
             Err(error) => Box::pin(self.elsewhere(error, timing)).await,
@@ -320,9 +323,8 @@ impl Request<'_> {
             return Err(gone);
         }
         let refused = vec![self.in_flight.endpoint().address];
-        let wanted = wanted(self.cluster, self.repeat);
-        let next = attempt(self.cluster, self.local, wanted, &refused);
-        match find_connection(self.cluster, self.local, wanted, next, refused, timing).await {
+        let next = attempt(self.cluster, self.local, self.wanted, &refused);
+        match find_connection(self.cluster, self.local, self.wanted, next, refused, timing).await {
             Ok((in_flight, pooled)) => {
                 *self.in_flight = in_flight;
                 Ok(pooled)

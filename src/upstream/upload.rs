@@ -207,7 +207,8 @@ impl Upload {
             let head = &self.framing_bytes[self.written..];
             let left = head.len() + self.data.len() + self.tail.len();
             if left == 0 {
-                return Poll::Ready(Ok(()));
+                // TLS may hold records back that the socket had no room for.
+                return Pin::new(&mut *wire).poll_flush(context);
             }
             let written = if left == head.len() {
                 ready!(Pin::new(&mut *wire).poll_write(context, head))?

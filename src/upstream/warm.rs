@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{connection::Connection, endpoint::Endpoint};
+use super::{connection::Connection, connector::Purpose, endpoint::Endpoint};
 use crate::{pool::Warming, worker::Timers};
 
 /// Opens the connection that `warming` gives the right to, within `timeout`, and puts it with the idle ones of `worker`.
@@ -17,7 +17,7 @@ pub async fn warm(
     timeout: Duration,
     worker: usize,
 ) {
-    match endpoint.connector.connect(&timers, timeout).await {
+    match endpoint.connector.connect(Purpose::HTTP1, &timers, timeout).await {
         Ok(connection) => warming.opened(connection, worker, Instant::now()),
         Err(error) => {
             tracing::debug!(endpoint = %endpoint.address, %error, "a connection could not be opened ahead of need");

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use super::handshake::H2;
 use crate::pool::Liveness;
 
 /// A byte stream to an endpoint.
@@ -36,6 +37,14 @@ impl Wire {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0.get(),
+        }
+    }
+
+    /// Whether the endpoint has chosen HTTP/2 in the handshake.
+    pub(super) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(H2),
         }
     }
 

@@ -100,6 +100,66 @@ fn source(endpoints: &[Endpoint], wanted: bool) -> impl Strategy<Value = Source>
     })
 }
 
+#[derive(Debug, Clone)]
+struct Spoken {
+    protocol: Protocol,
+    tls: Option<UpstreamTls>,
+    http2: UpstreamHttp2,
+    proxy_header: Option<ProxyHeader>,
+}
+
+fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
+    let certificate = Certificate {
+        chain: "own.pem".into(),
+        key: "own.key".into(),
+    };
+    let verified = prop_oneof![
+        Just((Verify::None, Roots::Platform)),
+        select(vec![Roots::Platform, Roots::Webpki, Roots::File("ca.pem".into())])
+            .prop_map(|roots| (Verify::Full, roots)),
+    ];
+    let names = vec![
+        ServerName::Endpoint,
+        ServerName::Request,
+        ServerName::Fixed("api.example".to_owned()),
+    ];
+    let versions = select(vec![TlsVersion::Tls12, TlsVersion::Tls13]);
+    (verified, select(names), option::of(Just(certificate)), versions).prop_map(
+        |((verify, roots), server_name, certificate, min_version)| UpstreamTls {
+            verify,
+            roots,
+            server_name,
+            certificate,
+            min_version,
+        },
+    )
+}
+
+fn spoken() -> impl Strategy<Value = Spoken> {
+    let window = 65_535_u32..=(1 << 31) - 1;
+    let http2 = (1_u32..=1_000_000, window.clone(), window, maybe_zero(), duration()).prop_map(
+        |(streams, stream_window, connection_window, ping_interval, ping_timeout)| UpstreamHttp2 {
+            streams,
+            stream_window,
+            connection_window,
+            ping_interval,
+            ping_timeout,
+        },
+    );
+    let protocols = select(vec![Protocol::Http1, Protocol::Http2, Protocol::Auto]);
+    let headers = select(vec![None, Some(ProxyHeader::V1), Some(ProxyHeader::V2)]);
+    (protocols, option::of(upstream_tls()), http2, headers).prop_map(|(protocol, tls, http2, proxy_header)| Spoken {
+        protocol: if tls.is_none() && protocol == Protocol::Auto {
+            Protocol::Http1
+        } else {
+            protocol
+        },
+        proxy_header: proxy_header.filter(|_| protocol == Protocol::Http1),
+        tls,
+        http2,
+    })
+}
+
 pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
     let known = ["10.0.0.1:80", "a.example:80", "[fd00::1]:8080"].map(|text| text.parse::<Endpoint>().unwrap());
     let endpoints = (subsequence(known.to_vec(), 1..=3), 1_u32..=1000).prop_map(|(mut endpoints, weight)| {
@@ -128,9 +188,17 @@ pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
         let source = source(&endpoints, wanted);
         (Just(endpoints), source)
     });
-    let optional = (option::of(probe()), option::of(expect()));
+    let optional = (option::of(probe()), option::of(expect()), spoken());
     (with_source, balance, pool(), optional, timeouts, tcp, retry).prop_map(
-        |((endpoints, source), balance, pool, (probe, expect), timeouts, (tcp_keepalive, tcp_user_timeout), retry)| {
+        |(
+            (endpoints, source),
+            balance,
+            pool,
+            (probe, expect, spoken),
+            timeouts,
+            (tcp_keepalive, tcp_user_timeout),
+            retry,
+        )| {
             Cluster {
                 endpoints,
                 balance,
@@ -138,6 +206,10 @@ pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
                 source,
                 probe,
                 timeouts,
+                protocol: spoken.protocol,
+                tls: spoken.tls,
+                http2: spoken.http2,
+                proxy_header: spoken.proxy_header,
                 tcp_keepalive,
                 tcp_user_timeout,
                 retry,

@@ -12,7 +12,7 @@ const MAX_CONNECTIONS: usize = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Checkout(usize, Wanted),
+    Checkout(usize, Wanted<'static>),
     /// The n-th active connection, on a worker.
     CheckIn(usize, usize),
     Close(usize),
@@ -33,10 +33,10 @@ enum Warmed {
     GivenUp,
 }
 
-fn any_wanted() -> impl Strategy<Value = Wanted> {
-    let under = |millis| Wanted::IdleUnder(Duration::from_millis(millis));
+fn any_wanted() -> impl Strategy<Value = Wanted<'static>> {
+    let under = |millis| Wanted::idle_under(Duration::from_millis(millis));
     prop_oneof![
-        3 => Just(Wanted::Any),
+        3 => Just(Wanted::ANY),
         2 => prop::sample::select(vec![0, 500, 1500]).prop_map(under),
     ]
 }
@@ -119,16 +119,16 @@ impl Model {
 
     /// The next one of a shard that a checkout looks at. Where chance decides, the pool has: it is one that the pool has
     /// closed for this checkout, or `found`, the one that it gave out.
-    fn next(&mut self, shard: usize, wanted: Wanted, found: Option<u32>) -> Option<Known> {
+    fn next(&mut self, shard: usize, wanted: Wanted<'_>, found: Option<u32>) -> Option<Known> {
         let shard = &mut self.shards[shard];
-        let index = match (wanted, self.order) {
-            (Wanted::IdleUnder(limit), _) => {
+        let index = match (wanted.idle_under, self.order) {
+            (Some(limit), _) => {
                 let newest = shard.last()?;
                 (self.now - newest.idle_since < limit).then(|| shard.len() - 1)?
             }
-            (Wanted::Any, Order::NewestFirst) => shard.len().checked_sub(1)?,
-            (Wanted::Any, Order::OldestFirst) => 0,
-            (Wanted::Any, Order::Random) => {
+            (None, Order::NewestFirst) => shard.len().checked_sub(1)?,
+            (None, Order::OldestFirst) => 0,
+            (None, Order::Random) => {
                 let closed = shard.iter().position(|known| known.strings.ended().is_some());
                 let index = closed.or_else(|| shard.iter().position(|known| Some(known.id) == found));
                 assert!(index.is_some() || shard.is_empty(), "looked at all of them");
@@ -139,7 +139,7 @@ impl Model {
     }
 
     /// What a checkout is to find: the next fit one of the first shard that has one; or why it is to open one.
-    fn take(&mut self, worker: usize, wanted: Wanted, found: Option<u32>) -> Result<Known, OpenReason> {
+    fn take(&mut self, worker: usize, wanted: Wanted<'_>, found: Option<u32>) -> Result<Known, OpenReason> {
         let mut reason = OpenReason::NoneIdle;
         for step in 0..WORKERS {
             while let Some(known) = self.next((worker + step) % WORKERS, wanted, found) {
@@ -156,7 +156,7 @@ impl Model {
                 };
             }
         }
-        if wanted != Wanted::Any && self.idle() > 0 {
+        if wanted != Wanted::ANY && self.idle() > 0 {
             reason = OpenReason::WriteNeedsFresh;
         }
         Err(reason)

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn write_within(seconds: u64) -> Wanted {
-    Wanted::IdleUnder(Duration::from_secs(seconds))
+fn write_within(seconds: u64) -> Wanted<'static> {
+    Wanted::idle_under(Duration::from_secs(seconds))
 }
 
-fn reason_for(pool: &Arc<Pool<Puppet>>, wanted: Wanted, now: Instant) -> OpenReason {
+fn reason_for(pool: &Arc<Pool<Puppet>>, wanted: Wanted<'_>, now: Instant) -> OpenReason {
     match pool.try_checkout(0, wanted, now) {
         Some(Checkout::Open(_, reason)) => reason,
         other => panic!("a permit, not {other:?}"),
@@ -50,7 +50,7 @@ fn at_the_limit_an_idle_connection_gives_way_to_a_write() {
     assert!(matches!(found, Some(Checkout::Open(_, OpenReason::WriteNeedsFresh))));
     assert_eq!(strings.ended(), Some(CloseReason::GaveWay));
     assert_eq!(pool.status().connections, 2, "its permit went to the new one");
-    assert!(pool.try_checkout(0, Wanted::Any, later).is_none());
+    assert!(pool.try_checkout(0, Wanted::ANY, later).is_none());
     drop((found, second));
     assert_eq!(pool.status().connections, 0);
 }
@@ -63,7 +63,7 @@ fn a_permit_is_free_only_once_the_connection_is_gone() {
     strings.linger();
     pooled.close(CloseReason::EndpointAsked);
     assert_eq!((pool.status().connections, closed(&pool)), (1, vec![]));
-    assert!(pool.try_checkout(0, Wanted::Any, now).is_none());
+    assert!(pool.try_checkout(0, Wanted::ANY, now).is_none());
     strings.finish(FirstClose::EndpointFin);
     assert_eq!(
         pool.status().closed,
@@ -193,13 +193,13 @@ fn what_could_not_be_made_ready_is_tried_again_after_a_while() {
 async fn without_ports_a_request_gets_what_comes_back_or_an_error_of_its_own() {
     let (pool, now) = (pool_of(&policy(), 1), Instant::now());
     let first = open(&pool, 0, 1, now);
-    let Some(Checkout::Open(permit, _)) = pool.try_checkout(0, Wanted::Any, now) else {
+    let Some(Checkout::Open(permit, _)) = pool.try_checkout(0, Wanted::ANY, now) else {
         panic!("the limit is far")
     };
     pool.note_no_port(permit, now);
-    assert!(pool.lacks_ports() && pool.try_checkout(0, Wanted::Any, now).is_none());
+    assert!(pool.lacks_ports() && pool.try_checkout(0, Wanted::ANY, now).is_none());
     let late = tokio::time::sleep(Duration::from_secs(1));
-    let answer = pool.checkout(0, Wanted::Any, now, late).await;
+    let answer = pool.checkout(0, Wanted::ANY, now, late).await;
     assert!(matches!(answer, Err(CheckoutError::NoPort)), "{answer:?}");
     first.check_in(0, now);
     drop(reuse(&pool, 0, now));

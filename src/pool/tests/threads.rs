@@ -17,7 +17,7 @@ async fn use_in_all_ways(pool: &Arc<Pool<Puppet>>, worker: usize, rounds: u64, a
     let mut random = fastrand::Rng::with_seed(worker as u64);
     for _ in 0..rounds {
         let now = Instant::now();
-        let found = pool.checkout(worker, Wanted::Any, now, tokio::time::sleep(NEVER)).await;
+        let found = pool.checkout(worker, Wanted::ANY, now, tokio::time::sleep(NEVER)).await;
         let pooled = match found.expect("no wake-up is lost") {
             Checkout::Reused(pooled) => pooled,
             Checkout::Open(permit, reason) => pool.opened(Puppet::counted(0, alive), permit, reason, now),
@@ -132,7 +132,7 @@ fn no_wake_up_is_lost_when_a_connection_comes_back_while_a_waiter_joins() {
             for round in 1..=ROUNDS {
                 begin.pass(round);
                 dawdle(&mut random);
-                let found = pool.checkout(1, Wanted::Any, now, tokio::time::sleep(NEVER)).await;
+                let found = pool.checkout(1, Wanted::ANY, now, tokio::time::sleep(NEVER)).await;
                 let Ok(Checkout::Reused(pooled)) = found else {
                     end.pass(round);
                     panic!("a wake-up was lost in round {round}: {found:?}");

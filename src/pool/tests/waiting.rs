@@ -19,14 +19,14 @@ fn step(wait: &mut Pin<Box<impl Future<Output = Answer>>>) -> Option<Answer> {
 
 /// A checkout without a deadline that has taken its place in the queue.
 fn queued(pool: &Arc<Pool<Puppet>>, worker: usize, now: Instant) -> Pin<Box<impl Future<Output = Answer>>> {
-    let mut wait = Box::pin(pool.checkout(worker, Wanted::Any, now, std::future::pending()));
+    let mut wait = Box::pin(pool.checkout(worker, Wanted::ANY, now, std::future::pending()));
     assert!(step(&mut wait).is_none(), "everything is in use");
     wait
 }
 
 /// As [`queued`], for a request that needs a new connection.
 fn queued_for_new(pool: &Arc<Pool<Puppet>>, now: Instant) -> Pin<Box<impl Future<Output = Answer>>> {
-    let new = Wanted::IdleUnder(Duration::ZERO);
+    let new = Wanted::idle_under(Duration::ZERO);
     let mut wait = Box::pin(pool.checkout(0, new, now, std::future::pending()));
     assert!(step(&mut wait).is_none(), "everything is in use");
     wait
@@ -137,7 +137,7 @@ fn a_full_queue_turns_the_next_away() {
     let (pool, now) = (pool_of(&policy, 1), Instant::now());
     let pooled = open(&pool, 0, 1, now);
     let waits = [queued(&pool, 0, now), queued(&pool, 0, now)];
-    let mut third = Box::pin(pool.checkout(0, Wanted::Any, now, std::future::pending()));
+    let mut third = Box::pin(pool.checkout(0, Wanted::ANY, now, std::future::pending()));
     assert!(matches!(step(&mut third), Some(Err(CheckoutError::QueueFull))));
     let status = pool.status();
     assert_eq!((status.queue_full, status.waiting, status.waited), (1, 2, 2));
@@ -150,7 +150,7 @@ fn a_full_queue_turns_the_next_away() {
 async fn a_wait_ends_at_its_deadline() {
     let (pool, now) = (pool_of(&limits(1, 1), 1), Instant::now());
     let pooled = open(&pool, 0, 1, now);
-    let wait = pool.checkout(0, Wanted::Any, now, tokio::time::sleep(policy().wait.timeout));
+    let wait = pool.checkout(0, Wanted::ANY, now, tokio::time::sleep(policy().wait.timeout));
     assert!(matches!(wait.await, Err(CheckoutError::TimedOut)));
     assert_eq!(now.elapsed(), policy().wait.timeout);
     let status = pool.status();
@@ -163,7 +163,7 @@ async fn a_wait_ends_at_its_deadline() {
 async fn what_comes_back_at_the_moment_of_the_deadline_is_still_taken() {
     let (pool, now) = (pool_of(&limits(1, 1), 1), Instant::now());
     let pooled = open(&pool, 0, 1, now);
-    let mut wait = pin!(pool.checkout(0, Wanted::Any, now, tokio::time::sleep(policy().wait.timeout)));
+    let mut wait = pin!(pool.checkout(0, Wanted::ANY, now, tokio::time::sleep(policy().wait.timeout)));
     let early = std::future::poll_fn(|context| Poll::Ready(wait.as_mut().poll(context).is_ready())).await;
     assert!(!early);
     tokio::time::advance(policy().wait.timeout).await;
@@ -213,7 +213,7 @@ fn a_write_that_waits_for_a_new_connection_gets_the_place_of_the_one_that_comes_
     let (permit, reason) = permitted(step(&mut wait));
     assert_eq!(reason, OpenReason::WriteNeedsFresh);
     assert_eq!(closed(&pool), [(CloseReason::GaveWay, 1)]);
-    assert!(pool.try_checkout(0, Wanted::Any, now).is_none(), "the permit is held");
+    assert!(pool.try_checkout(0, Wanted::ANY, now).is_none(), "the permit is held");
     drop(permit);
     assert_eq!((pool.status().connections, pool.status().reused), (0, 0));
 }
@@ -222,7 +222,7 @@ fn a_write_that_waits_for_a_new_connection_gets_the_place_of_the_one_that_comes_
 fn without_ports(now: Instant) -> (Arc<Pool<Puppet>>, Pooled<Puppet>) {
     let pool = pool_of(&limits(8, 8), 2);
     let pooled = open(&pool, 0, 1, now);
-    let Some(Checkout::Open(permit, _)) = pool.try_checkout(0, Wanted::Any, now) else {
+    let Some(Checkout::Open(permit, _)) = pool.try_checkout(0, Wanted::ANY, now) else {
         panic!("the limit is far")
     };
     pool.note_no_port(permit, now);
@@ -237,7 +237,7 @@ fn who_waits_for_a_port_gets_what_comes_back_first() {
     pooled.check_in(0, now);
     reused(step(&mut first)).close(CloseReason::EndpointAsked);
     let (permit, _) = permitted(step(&mut second));
-    assert!(pool.lacks_ports() && pool.try_checkout(0, Wanted::Any, now).is_none());
+    assert!(pool.lacks_ports() && pool.try_checkout(0, Wanted::ANY, now).is_none());
     drop(permit);
 }
 
@@ -267,7 +267,7 @@ fn a_full_queue_at_the_end_of_the_ports_is_a_want_of_ports() {
     let mut policy = limits(8, 8);
     policy.wait.queue = 0;
     pool.set_policy(&policy);
-    let mut wait = Box::pin(pool.checkout(0, Wanted::Any, now, std::future::pending()));
+    let mut wait = Box::pin(pool.checkout(0, Wanted::ANY, now, std::future::pending()));
     assert!(matches!(step(&mut wait), Some(Err(CheckoutError::NoPort))));
 }
 
