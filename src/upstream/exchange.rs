@@ -18,7 +18,8 @@ use tokio_util::io::poll_read_buf;
 use super::{
     buffers,
     connection::Connection,
-    upload::{Upload, UploadError, WaitsFor},
+    request_body::WaitsFor,
+    upload::{Upload, UploadError},
 };
 use crate::{
     config,

@@ -23,8 +23,9 @@ use super::{
     endpoint::{Endpoint, InFlight},
     exchange::{ExchangeError, Haste, Patience, Sending, exchange},
     find::{ToOpen, attempt, find_connection, open, wanted},
+    request_body::{Expectation, RequestBody, RequestFraming},
     stale::StaleOutcome,
-    upload::{Expectation, RequestFraming, Upload},
+    upload::Upload,
 };
 use crate::{
     balance::PickState,
@@ -240,7 +241,10 @@ impl Sending {
             Repeat::Forbidden => 0,
         };
         Box::new(Self {
-            upload: Upload::new(head, outgoing.framing, outgoing.body, outgoing.expectation, replay),
+            upload: Upload::new(
+                head,
+                RequestBody::new(outgoing.body, outgoing.framing, outgoing.expectation, replay),
+            ),
             method: outgoing.method,
             recycled,
             last_use,
