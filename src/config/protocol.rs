@@ -53,8 +53,9 @@ impl Default for UpstreamHttp2 {
         Self {
             // What servers allow by default: nginx 128, Go 250, hyper 200, gRPC 100.
             streams: 100,
-            stream_window: 1 << 20,
-            connection_window: 8 << 20,
+            stream_window: 256 << 10,
+            // Above that of all streams together, so that clients who take nothing of their answers hold up nobody else.
+            connection_window: 32 << 20,
             ping_interval: Duration::ZERO,
             ping_timeout: Duration::from_secs(5),
         }

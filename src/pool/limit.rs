@@ -100,6 +100,11 @@ impl<C> Limit<C> {
         Some(Permit(Some(Arc::clone(self))))
     }
 
+    /// Whether a permit could be had at the moment.
+    pub(super) fn has_room(&self) -> bool {
+        self.held() < self.max.load(SeqCst).min(self.ceiling.load(SeqCst))
+    }
+
     /// Whether connections are wanting because no further one can be opened, and not because of the limit.
     pub(super) fn is_under_ceiling(&self) -> bool {
         self.ceiling.load(SeqCst) != OPEN

@@ -240,10 +240,30 @@ impl<C: Connection> Pool<C> {
             permit,
             opened: now,
             idle_since: now,
-            retires: idle::retirement(now, self.policy().max_lifetime, fastrand::f64()),
+            retires: self.retirement(now),
             requests: 0,
         };
         self.pooled(Box::new(idle), Reused::No)
+    }
+
+    /// Whether another connection may be opened.
+    pub fn has_room(&self) -> bool {
+        self.limit.has_room()
+    }
+
+    /// How long a connection may be idle, as things stand.
+    pub fn idle_timeout(&self) -> Duration {
+        self.shards[0].lock().terms.idle_timeout
+    }
+
+    /// When a connection that is opened now takes no further request; `None`: never.
+    pub fn retirement(&self, now: Instant) -> Option<Instant> {
+        idle::retirement(now, self.policy().max_lifetime, fastrand::f64())
+    }
+
+    /// Counts a request on `worker` for which a connection was at hand that it shares with others.
+    pub fn count_shared(&self, worker: usize) {
+        self.shards[worker].lock().reused += 1;
     }
 
     /// Counts a connection to the same endpoint that is not of the pool, and gives what its end is to be told with.
@@ -295,7 +315,7 @@ impl<C: Connection> Pool<C> {
     pub fn status(&self) -> Status {
         let counts = &self.counts;
         // A guard in the literal below would live to its end.
-        let idle_timeout = self.shards[0].lock().terms.idle_timeout;
+        let idle_timeout = self.idle_timeout();
         Status {
             connections: self.limit.held(),
             idle: self.idle.load(Relaxed),
@@ -455,7 +475,8 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn policy(&self) -> config::Pool {
+    /// What is in force.
+    pub fn policy(&self) -> config::Pool {
         *self.policy.read().unwrap_or_else(PoisonError::into_inner)
     }
 

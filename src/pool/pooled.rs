@@ -20,9 +20,10 @@ pub struct Pooled<C: Connection> {
 }
 
 /// Whether a connection has carried a request before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reused {
     Yes,
+    #[default]
     No,
 }
 
@@ -65,7 +66,7 @@ impl<C: Connection> Pooled<C> {
     }
 
     /// Puts it with the idle ones although it has carried nothing yet.
-    pub(super) fn keep(mut self, worker: usize, now: Instant) {
+    pub fn keep(mut self, worker: usize, now: Instant) {
         if let Some(idle) = self.slot.take() {
             self.pool.check_in(worker, idle, now);
         }

@@ -13,6 +13,8 @@ pub enum OpenReason {
     WriteNeedsFresh,
     /// The idle ones had been opened for another server name or another client.
     IdentityDiffers,
+    /// Every connection over HTTP/2 carried as many requests as it may.
+    StreamsFull,
     /// The kept connection that carried the request turned out to be closed.
     ReplacedStale,
     /// To have `min_idle` ready.
@@ -24,12 +26,13 @@ pub enum OpenReason {
 }
 
 impl OpenReason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoneIdle,
         Self::AllExpired,
         Self::StealMiss,
         Self::WriteNeedsFresh,
         Self::IdentityDiffers,
+        Self::StreamsFull,
         Self::ReplacedStale,
         Self::MinIdle,
         Self::Probe,
@@ -43,6 +46,7 @@ impl OpenReason {
             Self::StealMiss => "steal-miss",
             Self::WriteNeedsFresh => "write-needs-fresh",
             Self::IdentityDiffers => "identity-differs",
+            Self::StreamsFull => "streams-full",
             Self::ReplacedStale => "replaced-stale",
             Self::MinIdle => "min-idle",
             Self::Probe => "probe",
@@ -58,6 +62,7 @@ impl OpenReason {
             | Self::StealMiss
             | Self::WriteNeedsFresh
             | Self::IdentityDiffers
+            | Self::StreamsFull
             | Self::PoolingOff => true,
             Self::ReplacedStale | Self::MinIdle | Self::Probe => false,
         }

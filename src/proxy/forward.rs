@@ -1,8 +1,8 @@
 //! The head that an endpoint gets: the client's end-to-end fields, what is said of the client, and the route's edits.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, uri::Scheme};
 use hyper::body::Incoming;
 
 use super::target::Target;
@@ -11,7 +11,7 @@ use crate::{
     downstream::Client,
     http1::RequestHead,
     snapshot::ForwardTo,
-    upstream::{Endpoint, Expectation, Fits, KeepAlive, Repeat, RequestFraming, take_write},
+    upstream::{Encode, Endpoint, Expectation, Fits, KeepAlive, Repeat, RequestFraming, take_write},
 };
 
 /// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
@@ -90,56 +90,135 @@ pub(super) fn repeat<B>(to: &ForwardTo, request: &Request<B>) -> Repeat {
     }
 }
 
-impl Head<'_> {
-    /// The whole head for `endpoint`, and the memory of the client's fields for those of the answer.
-    pub(super) fn encode(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap) {
+impl Encode for Head<'_> {
+    fn http1(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap) {
         let mut out = take_write();
-        self.write(&mut out, &Target::of_checked(self.request), endpoint, keep_alive);
-        let mut recycled = std::mem::take(self.request.headers_mut());
-        recycled.clear();
-        (out, recycled)
-    }
-
-    fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, endpoint: &Endpoint, keep_alive: KeepAlive) {
-        let replaced;
-        let path = match &self.to.replace_prefix {
-            Some((cut, with)) if target.whole != "*" => {
-                replaced = replace_prefix(target, *cut, with);
-                &replaced
-            }
-            _ => target.whole,
-        };
-        let mut head = RequestHead::start(out, self.request.method(), path.as_bytes());
-        self.host(&mut head, target, endpoint);
-        let trust = self.trust();
-        self.fields(&mut head, trust);
-        self.of_client(&mut head, target, trust);
-        for (name, value) in self.to.request_headers.set.iter().chain(&self.to.request_headers.add) {
-            head.field(name, value);
+        let target = Target::of_checked(self.request);
+        let mut head = RequestHead::start(&mut out, self.request.method(), self.path(&target).as_bytes());
+        match self.host(&target, endpoint) {
+            Host::Fixed(value) => head.field(&header::HOST, value),
+            Host::Named(host) => head.raw_field("host", host.as_bytes()),
         }
-        match self.framing {
-            RequestFraming::None => {}
-            RequestFraming::Length(length) => head.length(length),
-            RequestFraming::Chunked => head.chunked(),
+        self.fields(&mut head, &target);
+        if self.framing == RequestFraming::Chunked {
+            head.chunked();
         }
         if keep_alive == KeepAlive::No {
             head.raw_field("connection", b"close");
         }
         head.finish();
+        // The memory of the client's fields serves those of the answer.
+        let mut recycled = std::mem::take(self.request.headers_mut());
+        recycled.clear();
+        (out, recycled)
     }
 
-    fn host(&self, head: &mut RequestHead<'_>, target: &Target<'_>, endpoint: &Endpoint) {
+    fn http2(&mut self, endpoint: &Endpoint) -> Option<http::Request<()>> {
+        let target = Target::of_checked(self.request);
+        let host = match self.host(&target, endpoint) {
+            Host::Fixed(value) => value.to_str().ok()?,
+            Host::Named(host) => host,
+        };
+        let scheme = if endpoint.connector.tls().is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        let uri = http::Uri::builder()
+            .scheme(scheme)
+            .authority(host)
+            .path_and_query(&*self.path(&target))
+            .build()
+            .ok()?;
+        let mut headers = HeaderMap::with_capacity(self.request.headers().len() + 4);
+        self.fields(&mut headers, &target);
+        let mut request = http::Request::new(());
+        *request.method_mut() = self.request.method().clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+}
+
+/// Where the fields of a head are written to.
+trait Fields {
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue);
+
+    /// A field of our own making. The caller vouches that `name` is a token in lower case and that `value` holds no CR,
+    /// LF or NUL.
+    fn raw_field(&mut self, name: &'static str, value: &[u8]);
+
+    fn length(&mut self, length: u64);
+}
+
+impl Fields for RequestHead<'_> {
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        RequestHead::field(self, name, value);
+    }
+
+    fn raw_field(&mut self, name: &'static str, value: &[u8]) {
+        RequestHead::raw_field(self, name, value);
+    }
+
+    fn length(&mut self, length: u64) {
+        RequestHead::length(self, length);
+    }
+}
+
+impl Fields for HeaderMap {
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name, value.clone());
+    }
+
+    fn raw_field(&mut self, name: &'static str, value: &[u8]) {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            self.append(HeaderName::from_static(name), value);
+        }
+    }
+
+    fn length(&mut self, length: u64) {
+        self.append(header::CONTENT_LENGTH, length.into());
+    }
+}
+
+/// The host that the endpoint gets to see.
+enum Host<'a> {
+    Fixed(&'a HeaderValue),
+    Named(&'a str),
+}
+
+impl Head<'_> {
+    fn path<'t>(&self, target: &Target<'t>) -> Cow<'t, str> {
+        match &self.to.replace_prefix {
+            Some((cut, with)) if target.whole != "*" => replace_prefix(target, *cut, with).into(),
+            _ => target.whole.into(),
+        }
+    }
+
+    fn host<'h>(&'h self, target: &Target<'h>, endpoint: &'h Endpoint) -> Host<'h> {
         match &self.to.host_header {
-            HostHeader::Fixed(value) => head.field(&header::HOST, value),
-            HostHeader::Keep if !target.authority.is_empty() => {
-                head.raw_field("host", target.authority.as_bytes());
-            }
-            HostHeader::Keep | HostHeader::Endpoint => head.raw_field("host", endpoint.name.as_bytes()),
+            HostHeader::Fixed(value) => Host::Fixed(value),
+            HostHeader::Keep if !target.authority.is_empty() => Host::Named(target.authority),
+            HostHeader::Keep | HostHeader::Endpoint => Host::Named(&endpoint.name),
+        }
+    }
+
+    /// Everything but the host and what belongs to the connection.
+    fn fields(&self, head: &mut impl Fields, target: &Target<'_>) {
+        let trust = self.trust();
+        self.of_request(head, trust);
+        self.of_client(head, target, trust);
+        for (name, value) in self.to.request_headers.set.iter().chain(&self.to.request_headers.add) {
+            head.field(name, value);
+        }
+        if let RequestFraming::Length(length) = self.framing {
+            head.length(length);
         }
     }
 
     /// The client's fields, less those that end here and those that the route removes or replaces.
-    fn fields(&self, head: &mut RequestHead<'_>, trust: Trust) {
+    fn of_request(&self, head: &mut impl Fields, trust: Trust) {
         let headers = self.request.headers();
         let nominates = headers.contains_key(header::CONNECTION);
         let edits = &self.to.request_headers;
@@ -173,7 +252,7 @@ impl Head<'_> {
     }
 
     /// HTTP/2 may split Cookie into crumbs; HTTP/1.1 has one (RFC 9113 8.2.3).
-    fn cookies(&self, head: &mut RequestHead<'_>) {
+    fn cookies(&self, head: &mut impl Fields) {
         let crumbs: Vec<_> = self
             .request
             .headers()
@@ -196,7 +275,7 @@ impl Head<'_> {
     }
 
     /// Who the client is. What it says of itself counts only if it is a trusted proxy.
-    fn of_client(&self, head: &mut RequestHead<'_>, target: &Target<'_>, trust: Trust) {
+    fn of_client(&self, head: &mut impl Fields, target: &Target<'_>, trust: Trust) {
         let headers = self.request.headers();
         let ip = self.client.address.ip();
         let said = |name: &str| {

@@ -36,7 +36,6 @@ use crate::{
     balance::PickState,
     config::HeaderEdits,
     downstream::{Client, Handle, Refusal},
-    http1,
     pool::Identity,
     routing,
     snapshot::{Action, ForwardTo, Snapshot},
@@ -166,17 +165,13 @@ impl Proxy {
             body: request.body_mut().take(),
             expectation,
             client_stall: client.body_stall,
-            encode: |endpoint: &upstream::Endpoint, keep_alive| {
-                let forwarding = &view.snapshot.config.forwarding;
-                Head {
-                    request,
-                    client,
-                    forwarding,
-                    to,
-                    framing,
-                    expectation,
-                }
-                .encode(endpoint, keep_alive)
+            encode: Head {
+                request,
+                client,
+                forwarding: &view.snapshot.config.forwarding,
+                to,
+                framing,
+                expectation,
             },
         };
         let local = Local {
@@ -188,9 +183,9 @@ impl Proxy {
             Ok(answer) => {
                 account.answered(answer.in_flight, answer.timing);
                 let mut response = Response::new(self.source(answer.body, client, version));
-                *response.status_mut() = answer.head.status;
-                *response.headers_mut() = answer.head.headers;
-                add_via(response.headers_mut(), view, answer.head.version);
+                *response.status_mut() = answer.status;
+                *response.headers_mut() = answer.headers;
+                add_via(response.headers_mut(), view, answer.version);
                 response
             }
             Err(failed) => {
@@ -334,13 +329,9 @@ fn unanswered(account: &mut Account, failed: &Failed) -> Response<Source> {
     fail(account, Reason::from(&failed.error), &failed.error.to_string())
 }
 
-fn add_via(headers: &mut HeaderMap, view: &View, version: http1::Version) {
+fn add_via(headers: &mut HeaderMap, view: &View, version: Version) {
     let Some(pseudonym) = &view.snapshot.config.forwarding.via else {
         return;
-    };
-    let version = match version {
-        http1::Version::Http10 => Version::HTTP_10,
-        http1::Version::Http11 => Version::HTTP_11,
     };
     let via = via::extended(headers.get_all(header::VIA).iter(), version, pseudonym);
     if let Ok(value) = HeaderValue::from_bytes(&via) {

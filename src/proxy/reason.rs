@@ -33,6 +33,8 @@ pub enum Reason {
     StaleBody,
     EndpointSilent,
     EndpointClosed,
+    Unprocessed,
+    StreamReset,
     TruncatedHead,
     MalformedResponse,
     ResponseHeadTooLarge,
@@ -51,7 +53,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::BadRequest,
         Self::Misdirected,
         Self::MethodNotAllowed,
@@ -73,6 +75,8 @@ impl Reason {
         Self::StaleBody,
         Self::EndpointSilent,
         Self::EndpointClosed,
+        Self::Unprocessed,
+        Self::StreamReset,
         Self::TruncatedHead,
         Self::MalformedResponse,
         Self::ResponseHeadTooLarge,
@@ -127,6 +131,8 @@ impl Reason {
             Self::StaleBody => ("stale-body", S::BAD_GATEWAY, "connection_terminated"),
             Self::EndpointSilent => ("endpoint-silent", S::GATEWAY_TIMEOUT, "connection_timeout"),
             Self::EndpointClosed => ("endpoint-closed", S::BAD_GATEWAY, "connection_terminated"),
+            Self::Unprocessed => ("unprocessed", S::SERVICE_UNAVAILABLE, "destination_unavailable"),
+            Self::StreamReset => ("stream-reset", S::BAD_GATEWAY, "http_protocol_error"),
             Self::TruncatedHead => ("truncated-head", S::BAD_GATEWAY, "http_response_incomplete"),
             Self::MalformedResponse => ("malformed-response", S::BAD_GATEWAY, "http_protocol_error"),
             Self::ResponseHeadTooLarge => (
@@ -156,7 +162,7 @@ impl From<&SendError> for Reason {
             SendError::NotResolved => Self::NotResolved,
             SendError::Checkout(CheckoutError::QueueFull) => Self::PoolQueueFull,
             SendError::Checkout(CheckoutError::TimedOut) => Self::PoolTimeout,
-            SendError::Connect(error) => error.into(),
+            SendError::Connect(error) => (&**error).into(),
             SendError::Exchange(error) => error.into(),
             SendError::Checkout(CheckoutError::NoPort) => Self::PortsExhausted,
             SendError::Stale => Self::Stale,
@@ -196,6 +202,10 @@ impl From<&ExchangeError> for Reason {
             ExchangeError::RequestTimeout => Self::RequestTimeout,
             ExchangeError::ClientStalled => Self::ClientStalled,
             ExchangeError::ClientBody => Self::ClientBody,
+            ExchangeError::Unprocessed => Self::Unprocessed,
+            ExchangeError::Reset(_) => Self::StreamReset,
+            ExchangeError::Protocol => Self::MalformedResponse,
+            ExchangeError::NoAuthority => Self::BadRequest,
         }
     }
 }
@@ -209,6 +219,8 @@ impl From<&BodyError> for Reason {
             BodyError::RequestTimeout => Self::RequestTimeout,
             BodyError::ClientBody => Self::ClientBody,
             BodyError::ClientStalled => Self::ClientStalled,
+            BodyError::Reset(_) => Self::StreamReset,
+            BodyError::Protocol => Self::MalformedBody,
         }
     }
 }

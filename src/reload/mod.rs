@@ -71,7 +71,7 @@ pub async fn prepare(source: &Source, running: &Snapshot, workers: usize) -> Res
 pub fn retire(old: &Snapshot, new: &Snapshot) {
     for (_, endpoint) in old.endpoints() {
         if !new.endpoints().any(|(_, kept)| Arc::ptr_eq(&kept.pool, &endpoint.pool)) {
-            endpoint.pool.close(CloseReason::EndpointRemoved);
+            endpoint.close(CloseReason::EndpointRemoved);
         }
     }
 }

@@ -283,7 +283,7 @@ impl Control {
             }
         }
         for (_, endpoint) in snapshot.endpoints() {
-            endpoint.pool.close(CloseReason::Drain);
+            endpoint.close(CloseReason::Drain);
         }
         if let Some(log) = &snapshot.access_log {
             log.flush(Duration::from_secs(1));

@@ -174,7 +174,8 @@ async fn work(
             () = alarm.0.notified() => sweep_pools(&proxy.refresh(), worker, Instant::now(), &waker),
             () = listeners.emptied() => {}
         }
-        if draining && listeners.is_empty() {
+        // The other workers' clients may still wait for answers on connections that are driven here.
+        if draining && listeners.is_empty() && !upstream::drives_streams() {
             return;
         }
     }
@@ -237,6 +238,9 @@ fn obey(listeners: &Rc<Listeners<Proxy>>, command: Command) {
 fn sweep_pools(snapshot: &Snapshot, worker: usize, now: Instant, alarm: &Waker) {
     for (_, endpoint) in snapshot.endpoints() {
         endpoint.pool.sweep(worker, now, alarm);
+        if let Some(http2) = &endpoint.http2 {
+            http2.sweep(now);
+        }
     }
 }
 
@@ -244,7 +248,7 @@ fn sweep_pools(snapshot: &Snapshot, worker: usize, now: Instant, alarm: &Waker) 
 fn warm_pools(snapshot: &Snapshot, worker: usize, timers: &Timers, now: Instant) {
     for (cluster, endpoint) in snapshot
         .endpoints()
-        .filter(|(_, endpoint)| endpoint.health.is_healthy())
+        .filter(|(_, endpoint)| endpoint.health.is_healthy() && endpoint.http2.is_none())
     {
         for warming in endpoint.pool.warm(now) {
             let (endpoint, timers) = (Arc::clone(endpoint), timers.clone());

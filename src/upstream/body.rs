@@ -11,10 +11,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::{buffers, connection::Connection, exchange::Sending, upload::UploadError};
+use super::{buffers, connection::Connection, exchange::Sending, http2::Http2Body, upload::UploadError};
 use crate::{
     http1::{ChunkedDecoder, ChunkedError, ChunkedLimits, Framing, Part},
     pool::{CloseReason, Pooled},
@@ -32,6 +31,7 @@ enum State {
     /// What is left is in memory, and the connection has gone back already.
     Whole(Bytes),
     Streaming(Box<Streaming>),
+    Http2(Box<Http2Body>),
     /// Given up on; the client is told with the next poll.
     Cut,
     Failed,
@@ -80,15 +80,32 @@ pub enum BodyError {
     ClientBody,
     #[error("the client took nothing of the answer for too long")]
     ClientStalled,
+    #[error("the endpoint reset the stream within its answer ({0})")]
+    Reset(h2::Reason),
+    #[error("the endpoint's answer was not HTTP/2 as it should be")]
+    Protocol,
 }
 
 impl ResponseBody {
     /// Gives the endpoint's connection up, in the middle of the body.
     pub fn cut(&mut self) {
-        if let State::Streaming(streaming) = &mut self.0 {
-            streaming.abort(CloseReason::Timeout, BodyError::ClientStalled);
-            self.0 = State::Cut;
+        match &mut self.0 {
+            State::Streaming(streaming) => {
+                streaming.abort(CloseReason::Timeout, BodyError::ClientStalled);
+            }
+            // Resets the stream.
+            State::Http2(_) => {}
+            State::Whole(_) | State::Cut | State::Failed => return,
         }
+        self.0 = State::Cut;
+    }
+
+    pub(super) fn empty() -> Self {
+        Self(State::Whole(Bytes::new()))
+    }
+
+    pub(super) fn http2(body: Http2Body) -> Self {
+        Self(State::Http2(Box::new(body)))
     }
 
     /// The body that follows a head which has just been read. If all of it came with the head, the connection goes back
@@ -245,9 +262,10 @@ impl Streaming {
                 .set_after(patience.endpoint.between_bytes, patience.deadline);
         }
         ready!(self.sending.timer.poll(context));
-        let error = match self.sending.patience.deadline {
-            Some(deadline) if Instant::now() >= deadline => BodyError::RequestTimeout,
-            _ => BodyError::BetweenBytesTimeout,
+        let error = if self.sending.patience.is_over() {
+            BodyError::RequestTimeout
+        } else {
+            BodyError::BetweenBytesTimeout
         };
         Poll::Ready(Err(self.abort(CloseReason::Timeout, error)))
     }
@@ -283,6 +301,7 @@ impl Body for ResponseBody {
             State::Whole(body) if body.is_empty() => return Poll::Ready(None),
             State::Whole(body) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(body))))),
             State::Streaming(streaming) => streaming,
+            State::Http2(body) => return body.poll_frame(context),
             State::Cut => {
                 self.0 = State::Failed;
                 return Poll::Ready(Some(Err(BodyError::ClientStalled)));
@@ -308,6 +327,7 @@ impl Body for ResponseBody {
         match &self.0 {
             State::Whole(body) => body.is_empty(),
             State::Streaming(streaming) => streaming.connection.is_none(),
+            State::Http2(body) => body.is_end_stream(),
             State::Cut | State::Failed => false,
         }
     }
@@ -320,6 +340,7 @@ impl Body for ResponseBody {
                 Decoder::Ended => SizeHint::with_exact(0),
                 Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
             },
+            State::Http2(body) => body.size_hint(),
             State::Cut | State::Failed => SizeHint::default(),
         }
     }

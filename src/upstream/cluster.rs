@@ -17,6 +17,7 @@ pub struct Cluster {
     pub pool: config::Pool,
     pub retry: config::Retry,
     keyed: Keyed,
+    pub(super) protocol: config::Protocol,
 }
 
 /// What of a request its connection is opened for.
@@ -38,6 +39,7 @@ impl Cluster {
             timeouts: config.timeouts,
             pool: config.pool,
             retry: config.retry,
+            protocol: config.protocol,
             keyed: Keyed {
                 by_host: config
                     .tls

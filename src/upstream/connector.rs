@@ -1,18 +1,23 @@
 //! Opens connections to one endpoint: source address, deadline, and what is tried when the ports of one source run out.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     connection::Connection,
+    endpoint::EndpointCounts,
     handshake::{EndpointTls, HandshakeCounts, Offer},
     wire::Wire,
 };
 use crate::{
     config,
     net::{self, ConnectOptions, OpenError, TcpOptions},
-    pool::Identity,
+    pool::{Identity, Permit, Pool},
     ports::{Ledger, Ports, Reservation},
     tls::ClientTls,
     worker::Timers,
@@ -187,6 +192,23 @@ impl Connector {
 }
 
 impl ConnectError {
+    /// Tells the pool, or counts against the endpoint, that no connection could be opened with `permit`.
+    pub(super) fn note(&self, pool: &Pool<Connection>, permit: Permit<Connection>, counts: &EndpointCounts) {
+        match self {
+            Self::PortsExhausted => pool.note_no_port(permit, Instant::now()),
+            // Of this machine, not of the endpoint.
+            Self::Local(_) => {}
+            Self::Refused
+            | Self::TimedOut
+            | Self::Unreachable(_)
+            | Self::Tls(_)
+            | Self::Certificate(_)
+            | Self::NoHttp2 => {
+                counts.connect_failures.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
     fn from_io(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,

@@ -10,11 +10,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{connection::Connection, connector::Connector, stale::Stale};
+use super::{connection::Connection, connector::Connector, http2::Connections, stale::Stale};
 use crate::{
     config,
     health::Health,
-    pool::{Learning, Pool},
+    pool::{CloseReason, Learning, Pool},
     ports::Ports,
     tls::ClientTls,
 };
@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     pub pool: Arc<Pool<Connection>>,
     pub connector: Arc<Connector>,
+    /// `None` where the endpoint is spoken to over HTTP/1 only.
+    pub http2: Option<Arc<Connections>>,
     pub health: Arc<Health>,
     /// Requests now in flight.
     load: Arc<AtomicUsize>,
@@ -66,14 +68,18 @@ impl Endpoint {
     ) -> Arc<Self> {
         let learning = before.map(|before| before.pool.learning());
         let learning = learning.unwrap_or_else(|| Arc::new(Mutex::new(Learning::new(Instant::now()))));
+        let pool = Pool::new(&cluster.pool, shared.workers, learning);
+        let connector = Arc::new(Connector::new(address, &config.host, cluster, tls, shared.ports));
+        let counts = Arc::default();
         Arc::new(Self {
             name: config.to_string(),
             address,
-            pool: Pool::new(&cluster.pool, shared.workers, learning),
-            connector: Arc::new(Connector::new(address, &config.host, cluster, tls, shared.ports)),
+            http2: Connections::new(cluster, &pool, &connector, &counts),
+            pool,
+            connector,
             health: Arc::new(Health::new(Instant::now())),
             load: Arc::default(),
-            counts: Arc::default(),
+            counts,
         })
     }
 
@@ -84,10 +90,19 @@ impl Endpoint {
             address: old.address,
             pool: Arc::clone(&old.pool),
             connector: Arc::clone(&old.connector),
+            http2: old.http2.clone(),
             health: Arc::new(Health::new(Instant::now())),
             load: Arc::clone(&old.load),
             counts: Arc::clone(&old.counts),
         })
+    }
+
+    /// Closes everything idle, and everything that becomes idle from now on.
+    pub fn close(&self, reason: CloseReason) {
+        self.pool.close(reason);
+        if let Some(http2) = &self.http2 {
+            http2.close(reason);
+        }
     }
 
     pub fn load(&self) -> usize {

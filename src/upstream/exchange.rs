@@ -8,21 +8,19 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
     buffers,
     connection::Connection,
+    patience::{Overdue, Patience, Watch},
     request_body::WaitsFor,
     upload::{Upload, UploadError},
 };
 use crate::{
-    config,
     http1::{self, ResponseError, ResponseHead},
     net::sockopt,
     pool::CloseReason,
@@ -30,20 +28,7 @@ use crate::{
 };
 
 /// Interim answers (1xx) that may come before the final one.
-const MAX_INTERIM: usize = 16;
-/// How long the client's body waits for the endpoint's `100 Continue` (RFC 9110 10.1.1: not indefinitely).
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
-/// How slow the two sides may be during one request.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    pub endpoint: config::ClusterTimeouts,
-    /// Longest time without a byte of the client's body.
-    pub client_stall: Duration,
-    /// When the whole request must be over.
-    pub deadline: Option<Instant>,
-}
-
+pub(super) const MAX_INTERIM: usize = 16;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
@@ -71,6 +56,28 @@ pub enum ExchangeError {
     ClientStalled,
     #[error("the client's request body ended early or was malformed")]
     ClientBody,
+    /// GOAWAY or REFUSED_STREAM, from as many as were asked.
+    #[error("the endpoint did not process the request")]
+    Unprocessed,
+    #[error("the endpoint reset the stream ({0})")]
+    Reset(h2::Reason),
+    #[error("the endpoint's answer was not HTTP/2 as it should be")]
+    Protocol,
+    #[error("the request names no host that HTTP/2 could carry")]
+    NoAuthority,
+}
+
+impl ExchangeError {
+    /// What went on for too long. [`Overdue::Continue`] is none: the exchange goes on then.
+    pub(super) fn from_overdue(overdue: Overdue) -> Self {
+        match overdue {
+            Overdue::Request => Self::RequestTimeout,
+            Overdue::Write | Overdue::Continue => Self::WriteTimeout,
+            Overdue::Client => Self::ClientStalled,
+            Overdue::FirstByte => Self::FirstByteTimeout,
+            Overdue::Life => Self::Silent,
+        }
+    }
 }
 
 /// A request on its way to one endpoint. On the heap, since it outlives the exchange when the upload does.
@@ -109,8 +116,7 @@ pub(super) fn exchange<'a>(
         connection,
         sending,
         haste,
-        waited: Duration::ZERO,
-        stage: None,
+        watch: Watch::default(),
         write_failed: false,
         interim: 0,
         received: false,
@@ -123,10 +129,7 @@ struct State<'a> {
     connection: &'a mut Connection,
     sending: &'a mut Sending,
     haste: Haste,
-    /// How much of its time to answer the endpoint has had when the timer fires next.
-    waited: Duration,
-    /// What the timer was last set for, and how far the upload was then.
-    stage: Option<(WaitsFor, u64)>,
+    watch: Watch,
     write_failed: bool,
     interim: usize,
     /// Whether any byte of an answer has come.
@@ -230,67 +233,24 @@ impl State<'_> {
             upload,
             patience,
             ..
-        } = &mut *self.sending;
+        } = &*self.sending;
         let waits_for = if self.write_failed {
             WaitsFor::Nothing
         } else {
             upload.waits_for()
         };
+        let is_hopeless = || !self.received && is_hopeless(self.connection, self.haste);
         let stage = (waits_for, upload.sent());
-        if self.stage != Some(stage) {
-            self.stage = Some(stage);
-            let allowed = match waits_for {
-                WaitsFor::Endpoint => patience.endpoint.between_bytes,
-                WaitsFor::Client => patience.client_stall,
-                WaitsFor::Continue => CONTINUE_WAIT,
-                WaitsFor::Nothing => {
-                    self.waited = patience.endpoint.connect.min(patience.endpoint.first_byte);
-                    self.waited
-                }
-            };
-            timer.set_after(allowed, patience.deadline);
+        let overdue = std::task::ready!(self.watch.poll(context, timer, patience, stage, is_hopeless));
+        if overdue == Overdue::Continue {
+            self.sending.upload.go_on();
+            return Poll::Ready(Ok(()));
         }
-        std::task::ready!(timer.poll(context));
-        timer.clear();
-        self.stage = None;
-        if patience.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Poll::Ready(Err(ExchangeError::RequestTimeout));
-        }
-        if waits_for == WaitsFor::Nothing {
-            return self.look_for_life(context);
-        }
-        Poll::Ready(match waits_for {
-            WaitsFor::Endpoint => Err(ExchangeError::WriteTimeout),
-            WaitsFor::Client => Err(ExchangeError::ClientStalled),
-            WaitsFor::Nothing => Ok(()),
-            WaitsFor::Continue => {
-                upload.go_on();
-                Ok(())
-            }
-        })
+        Poll::Ready(Err(ExchangeError::from_overdue(overdue)))
     }
+}
 
-    /// An answer is waited for. As often as the time of a connect has passed, it is asked whether it can come at all.
-    fn look_for_life(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        if !self.received && self.is_hopeless() {
-            return Poll::Ready(Err(ExchangeError::Silent));
-        }
-        let Sending { timer, patience, .. } = &*self.sending;
-        let rest = patience.endpoint.first_byte.saturating_sub(self.waited);
-        if rest.is_zero() {
-            return Poll::Ready(Err(ExchangeError::FirstByteTimeout));
-        }
-        let step = patience.endpoint.connect.min(rest);
-        self.waited += step;
-        self.stage = Some((WaitsFor::Nothing, self.sending.upload.sent()));
-        timer.set_after(step, patience.deadline);
-        timer.poll(context).map(|()| Ok(()))
-    }
-
-    fn is_hopeless(&self) -> bool {
-        if !self.connection.reservation.is_present() {
-            return true;
-        }
-        self.haste == Haste::Silence && sockopt::is_unacknowledged(self.connection.wire.tcp()).unwrap_or(false)
-    }
+fn is_hopeless(connection: &Connection, haste: Haste) -> bool {
+    !connection.reservation.is_present()
+        || haste == Haste::Silence && sockopt::is_unacknowledged(connection.wire.tcp()).unwrap_or(false)
 }

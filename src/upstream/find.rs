@@ -1,10 +1,7 @@
 //! A connection for a request: which endpoint, a kept connection of its pool or a new one, and what is tried when there
 //! is none.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -33,8 +30,8 @@ pub(super) type Attempt = Option<(InFlight, Option<Checkout<Connection>>)>;
 /// A connection for the request, or why there is none, with the endpoint at which it failed.
 pub(super) type Found = Result<(InFlight, Pooled<Connection>), (SendError, Option<Arc<Endpoint>>)>;
 
-/// Picks an endpoint other than `refused` and asks its pool.
-pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted<'_>, refused: &[SocketAddr]) -> Attempt {
+/// Picks an endpoint other than `refused`.
+pub(super) fn pick(cluster: &Cluster, local: Local<'_>, refused: &[SocketAddr]) -> Option<InFlight> {
     let usable = |index: usize| {
         let endpoint = &cluster.endpoints[index];
         endpoint.health.is_healthy() && !refused.contains(&endpoint.address)
@@ -42,10 +39,24 @@ pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted<'_>, r
     let index = cluster
         .balancer
         .pick(local.picks, usable, |index| cluster.endpoints[index].load())?;
-    let in_flight = cluster.endpoints[index].begin();
+    Some(cluster.endpoints[index].begin())
+}
+
+/// Picks an endpoint other than `refused` and asks its pool.
+pub(super) fn attempt(cluster: &Cluster, local: Local<'_>, wanted: Wanted<'_>, refused: &[SocketAddr]) -> Attempt {
+    let in_flight = pick(cluster, local, refused)?;
+    Some(ask(in_flight, local, wanted))
+}
+
+/// What the pool of a picked endpoint has at once.
+pub(super) fn ask(
+    in_flight: InFlight,
+    local: Local<'_>,
+    wanted: Wanted<'_>,
+) -> (InFlight, Option<Checkout<Connection>>) {
     let pool = &in_flight.endpoint().pool;
     let found = pool.try_checkout(local.worker, wanted, local.timers.now());
-    Some((in_flight, found))
+    (in_flight, found)
 }
 
 /// Goes on from the `first` attempt, at endpoints other than `refused`, until one has a connection. An endpoint towards
@@ -58,21 +69,13 @@ pub(super) async fn find_connection(
     mut refused: Vec<SocketAddr>,
     timing: &mut Timing,
 ) -> Found {
-    let unresolved = cluster.unresolved && cluster.endpoints.is_empty();
-    let mut failure = (
-        if unresolved {
-            SendError::NotResolved
-        } else {
-            SendError::NoEndpoint
-        },
-        None,
-    );
+    let mut failure = (SendError::none_of(cluster), None);
     let mut lacks_ports = None;
     let mut attempted = first;
     while let Some((in_flight, found)) = attempted {
         let endpoint = in_flight.endpoint();
         let error = match found {
-            None if endpoint.pool.lacks_ports() => SendError::Connect(ConnectError::PortsExhausted),
+            None if endpoint.pool.lacks_ports() => ConnectError::PortsExhausted.into(),
             found => match connection(cluster, local, wanted, endpoint, found, timing).await {
                 Ok(pooled) => return Ok((in_flight, pooled)),
                 Err(error) => error,
@@ -81,7 +84,7 @@ pub(super) async fn find_connection(
         refused.push(endpoint.address);
         let again = matches!(&error, SendError::Connect(_)) && refused.len() <= cluster.retry.connect_attempts as usize;
         let failed_at = Some(Arc::clone(endpoint));
-        if matches!(&error, SendError::Connect(ConnectError::PortsExhausted)) {
+        if error.lacks_ports() {
             lacks_ports.get_or_insert(in_flight);
         }
         failure = (error, failed_at);
@@ -113,7 +116,7 @@ async fn wait_for_port(
         };
         match take(cluster, local, wanted, endpoint, found, timing).await {
             Ok(pooled) => return Ok((in_flight, pooled)),
-            Err(SendError::Connect(ConnectError::PortsExhausted)) if Instant::now() < deadline => {}
+            Err(error) if error.lacks_ports() && Instant::now() < deadline => {}
             Err(error) => break error,
         }
     };
@@ -211,18 +214,6 @@ pub(super) async fn open(
         }
         Err(error) => error,
     };
-    match &error {
-        ConnectError::PortsExhausted => endpoint.pool.note_no_port(permit, now),
-        // Of this machine, not of the endpoint.
-        ConnectError::Local(_) => {}
-        ConnectError::Refused
-        | ConnectError::TimedOut
-        | ConnectError::Unreachable(_)
-        | ConnectError::Tls(_)
-        | ConnectError::Certificate(_)
-        | ConnectError::NoHttp2 => {
-            endpoint.counts.connect_failures.fetch_add(1, Relaxed);
-        }
-    }
+    error.note(&endpoint.pool, permit, &endpoint.counts);
     Err(error.into())
 }

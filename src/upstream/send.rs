@@ -12,7 +12,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::{
@@ -21,15 +21,17 @@ use super::{
     connection::Connection,
     connector::ConnectError,
     endpoint::{Endpoint, InFlight},
-    exchange::{ExchangeError, Haste, Patience, Sending, exchange},
-    find::{ToOpen, attempt, find_connection, open, wanted},
+    exchange::{ExchangeError, Haste, Sending, exchange},
+    find::{Attempt, ToOpen, ask, attempt, find_connection, open, wanted},
+    http2,
+    patience::Patience,
     request_body::{Expectation, RequestBody, RequestFraming},
     stale::StaleOutcome,
     upload::Upload,
 };
 use crate::{
     balance::PickState,
-    config::Close,
+    config::{Close, Protocol},
     http1::ResponseHead,
     pool::{Checkout, CheckoutError, CloseReason, Identity, OpenReason, Permit, Pooled, Reused, Wanted},
     worker::Timers,
@@ -45,13 +47,11 @@ pub struct Local<'a> {
 
 /// A request, ready to be encoded for whichever endpoint is picked.
 #[derive(Debug)]
-pub struct Outgoing<F> {
+pub struct Outgoing<E> {
     pub method: Method,
     /// See [`Cluster::identity`].
     pub identity: Option<Identity>,
-    /// Writes the head for an endpoint, framing fields included, and tells it to close where the connection is not to
-    /// live on; also gives an empty map whose memory is used for the fields of the answer.
-    pub encode: F,
+    pub encode: E,
     pub fits: Fits,
     pub repeat: Repeat,
     pub framing: RequestFraming,
@@ -60,6 +60,16 @@ pub struct Outgoing<F> {
     pub expectation: Expectation,
     /// Longest time without a byte of the client's body.
     pub client_stall: Duration,
+}
+
+/// Writes the head of a request for whichever endpoint is picked.
+pub trait Encode {
+    /// The whole head, framing fields included, which tells the endpoint to close where the connection is not to live
+    /// on; also an empty map whose memory is used for the fields of the answer.
+    fn http1(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap);
+
+    /// The pseudo-fields and fields of RFC 9113 8.3.1; `None` if the request names no host that they could carry.
+    fn http2(&mut self, endpoint: &Endpoint) -> Option<http::Request<()>>;
 }
 
 /// Which endpoints the same head serves.
@@ -81,14 +91,17 @@ pub enum Repeat {
 /// The head of an answer, with the body on its way.
 #[derive(Debug)]
 pub struct Answer {
-    pub head: ResponseHead,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The endpoint's.
+    pub version: Version,
     pub body: ResponseBody,
     pub in_flight: InFlight,
     pub timing: Timing,
 }
 
 /// Where the time of a request went, as far as it did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Timing {
     pub reused: Reused,
     /// Waiting for a connection of the pool; zero when one was at hand.
@@ -107,7 +120,7 @@ pub enum SendError {
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(Arc<ConnectError>),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
     #[error("the endpoint closed the kept connection as the request was sent, and this method must not be sent twice")]
@@ -117,6 +130,27 @@ pub enum SendError {
          max_replay_body keeps for a second time"
     )]
     StaleBody,
+}
+
+impl SendError {
+    /// Nothing to pick from.
+    pub(super) fn none_of(cluster: &Cluster) -> Self {
+        if cluster.unresolved && cluster.endpoints.is_empty() {
+            Self::NotResolved
+        } else {
+            Self::NoEndpoint
+        }
+    }
+
+    pub(super) fn lacks_ports(&self) -> bool {
+        matches!(self, Self::Connect(error) if matches!(**error, ConnectError::PortsExhausted))
+    }
+}
+
+impl From<ConnectError> for SendError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Arc::new(error))
+    }
 }
 
 /// A failed request, with the endpoint at which it failed, if it got that far.
@@ -134,23 +168,46 @@ pub struct Failed {
 ///
 /// Cancellation: the connection that the request was on is closed, and a place in a queue is given up.
 #[allow(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
-pub fn send<'a, F>(
+pub fn send<'a, E: Encode>(
     cluster: &'a Cluster,
     local: Local<'a>,
-    mut outgoing: Outgoing<F>,
-) -> impl Future<Output = Result<Answer, Failed>>
-where
-    F: FnOnce(&Endpoint, KeepAlive) -> (Vec<u8>, HeaderMap),
-{
+    mut outgoing: Outgoing<E>,
+) -> impl Future<Output = Result<Answer, Failed>> {
     async move {
+        if cluster.protocol != Protocol::Http1 {
+            return Box::pin(http2::send(cluster, local, outgoing)).await;
+        }
         let identity = outgoing.identity.take();
         let wanted = wanted(cluster, outgoing.repeat, identity.as_ref());
-        let mut timing = Timing {
-            reused: Reused::No,
-            wait: Duration::ZERO,
-            connect: None,
-        };
-        let (mut in_flight, pooled) = match attempt(cluster, local, wanted, &[]) {
+        let first = attempt(cluster, local, wanted, &[]);
+        send_http1(cluster, local, wanted, first, outgoing).await
+    }
+}
+
+/// As [`send`], to an endpoint that has been picked and speaks HTTP/1.1.
+pub(super) async fn send_http1_to<E: Encode>(
+    in_flight: InFlight,
+    cluster: &Cluster,
+    local: Local<'_>,
+    mut outgoing: Outgoing<E>,
+) -> Result<Answer, Failed> {
+    let identity = outgoing.identity.take();
+    let wanted = wanted(cluster, outgoing.repeat, identity.as_ref());
+    let first = Some(ask(in_flight, local, wanted));
+    send_http1(cluster, local, wanted, first, outgoing).await
+}
+
+#[allow(clippy::manual_async_fn, reason = "as above")]
+fn send_http1<'a, E: Encode>(
+    cluster: &'a Cluster,
+    local: Local<'a>,
+    wanted: Wanted<'a>,
+    first: Attempt,
+    outgoing: Outgoing<E>,
+) -> impl Future<Output = Result<Answer, Failed>> {
+    async move {
+        let mut timing = Timing::default();
+        let (mut in_flight, pooled) = match first {
             Some((in_flight, Some(Checkout::Reused(pooled)))) => (in_flight, pooled),
             first => match Box::pin(find_connection(cluster, local, wanted, first, Vec::new(), &mut timing)).await {
                 Ok(found) => found,
@@ -179,7 +236,9 @@ where
         };
         match request.run(pooled, &mut timing).await {
             Ok((head, body)) => Ok(Answer {
-                head,
+                status: head.status,
+                headers: head.headers,
+                version: head.version.into(),
                 body,
                 in_flight,
                 timing,
@@ -219,23 +278,19 @@ struct Request<'a> {
 }
 
 impl Sending {
-    fn new<F>(
+    fn new<E: Encode>(
         cluster: &Cluster,
         local: Local<'_>,
         endpoint: &Endpoint,
-        outgoing: Outgoing<F>,
+        outgoing: Outgoing<E>,
         last_use: Option<CloseReason>,
-    ) -> Box<Self>
-    where
-        F: FnOnce(&Endpoint, KeepAlive) -> (Vec<u8>, HeaderMap),
-    {
-        let timeouts = cluster.timeouts;
+    ) -> Box<Self> {
         let keep_alive = if last_use.is_none() {
             KeepAlive::Yes
         } else {
             KeepAlive::No
         };
-        let (head, recycled) = (outgoing.encode)(endpoint, keep_alive);
+        let (head, recycled) = outgoing.encode.http1(endpoint, keep_alive);
         let replay = match outgoing.repeat {
             Repeat::Allowed => cluster.retry.max_replay_body,
             Repeat::Forbidden => 0,
@@ -249,11 +304,7 @@ impl Sending {
             recycled,
             last_use,
             timer: local.timers.timer(),
-            patience: Patience {
-                endpoint: timeouts,
-                client_stall: outgoing.client_stall,
-                deadline: (!timeouts.request.is_zero()).then(|| local.timers.after(timeouts.request)),
-            },
+            patience: Patience::new(cluster.timeouts, outgoing.client_stall, local.timers),
         })
     }
 }
@@ -376,9 +427,13 @@ impl Request<'_> {
 fn close_reason(error: &ExchangeError) -> CloseReason {
     match error {
         ExchangeError::Closed | ExchangeError::Truncated => CloseReason::AbortedResponse,
-        ExchangeError::Malformed(_) | ExchangeError::TooManyInterim | ExchangeError::UnexpectedUpgrade => {
-            CloseReason::ProtocolError
-        }
+        ExchangeError::Malformed(_)
+        | ExchangeError::TooManyInterim
+        | ExchangeError::UnexpectedUpgrade
+        | ExchangeError::Unprocessed
+        | ExchangeError::Reset(_)
+        | ExchangeError::Protocol
+        | ExchangeError::NoAuthority => CloseReason::ProtocolError,
         ExchangeError::Silent => CloseReason::EndpointSilent,
         ExchangeError::WriteTimeout
         | ExchangeError::FirstByteTimeout
