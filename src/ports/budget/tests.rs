@@ -257,8 +257,9 @@ proptest! {
                     .ceiling
                     .is_some_and(|ports| ports.requests_per_second <= higher);
                 let expected = match scarce {
-                    Scarce::Connections if !ports_end_too => matches!(above, Verdict::Waits { .. }),
-                    Scarce::Connections | Scarce::Ports => matches!(above, Verdict::RunsOut { .. }),
+                    Scarce::Ports => matches!(above, Verdict::RunsOut { .. }),
+                    Scarce::Connections if ports_end_too => !is_borne(above),
+                    Scarce::Connections => matches!(above, Verdict::Waits { .. }),
                 };
                 prop_assert!(expected, "{above:?}, for want of {scarce:?}");
             }
