@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Phase, State};
 use crate::{
     proxy::Reason,
-    snapshot::Snapshot,
+    snapshot::{GRPC_CODES, Snapshot},
     telemetry::{Page, Totals},
     upstream::{Cluster, Endpoint, HandshakeCounts},
 };
@@ -138,6 +138,12 @@ fn requests(page: &mut Page, snapshot: &Snapshot, index: usize, cluster: &Cluste
     let labels = [("cluster", cluster.name.as_str())];
     let help = "From the request's head to the end of its answer.";
     page.histogram("forebay_cluster_request_duration_seconds", help, &labels, &totals);
+    let calls = |code: usize| all().map(|stats| stats.grpc[code].get()).sum::<u64>();
+    for (code, name) in GRPC_CODES.iter().enumerate().filter(|(code, _)| calls(*code) > 0) {
+        let labels = [labels[0], ("status", *name)];
+        let help = "Calls of gRPC by the status that their clients got.";
+        page.counter("forebay_grpc_responses_total", help, &labels, calls(code));
+    }
 }
 
 fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {

@@ -76,7 +76,7 @@ pub enum AccessLogFormat {
 
 /// The fields of an access log record, in the order in which JSON has them. Times of `..._ms` are milliseconds, `bytes`
 /// are those of the response's body.
-pub const ACCESS_LOG_FIELDS: [&str; 19] = [
+pub const ACCESS_LOG_FIELDS: [&str; 20] = [
     "time",
     "client",
     "listener",
@@ -96,6 +96,7 @@ pub const ACCESS_LOG_FIELDS: [&str; 19] = [
     "total_ms",
     "reason",
     "user_agent",
+    "grpc_status",
 ];
 
 impl Default for AccessLog {

@@ -31,6 +31,8 @@ pub enum ProbeKind {
     },
     /// A connection can be opened.
     Tcp,
+    /// `grpc.health.v1.Health/Check` says that this service is `SERVING`; an empty name is the whole server.
+    Grpc { service: String },
 }
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
@@ -73,6 +75,7 @@ impl Probe {
         let mut entries = Entries::default();
         match &self.kind {
             ProbeKind::Tcp => entries.put("tcp", &true),
+            ProbeKind::Grpc { service } => entries.put("grpc", service),
             ProbeKind::Http { path, host, statuses } => {
                 entries.put("path", path);
                 if let Some(host) = host {
@@ -92,6 +95,9 @@ impl Probe {
 
 fn read_kind(table: &mut Table<'_>) -> Option<ProbeKind> {
     let tcp = table.boolean("tcp", false);
+    let service = table
+        .value("grpc")
+        .and_then(|value| value.parse("the name of a service, or \"\" for the whole server", parse_service));
     let path = table
         .value("path")
         .and_then(|value| value.parse("a path, such as \"/healthz\"", parse_target));
@@ -99,20 +105,38 @@ fn read_kind(table: &mut Table<'_>) -> Option<ProbeKind> {
         .value("host")
         .and_then(|value| value.parse("a host, such as \"api.example\"", parse_authority));
     let statuses = table.or("statuses", DEFAULT_STATUSES, read_statuses);
-    if !tcp {
+    if !tcp && !table.has("grpc") {
         if !table.has("path") {
             let wrong = Wrong::new("this probe does not say what to ask");
-            table.report_absence(wrong.help("write `path = \"/healthz\"`, or `tcp = true` to only open a connection"));
+            table.report_absence(
+                wrong.help("write `path = \"/healthz\"`, `grpc = \"\"`, or `tcp = true` to only open a connection"),
+            );
         }
         return path.map(|path| ProbeKind::Http { path, host, statuses });
     }
-    for key in ["path", "host", "statuses"].into_iter().filter(|key| table.has(key)) {
-        let wrong = Wrong::new(format!(
-            "a probe with `tcp = true` only opens a connection, so `{key}` has no meaning"
-        ));
+    let does = if tcp {
+        "a probe with `tcp = true` only opens a connection"
+    } else {
+        "a probe with `grpc` asks by gRPC's health protocol"
+    };
+    let of_others = ["path", "host", "statuses"].into_iter().chain(tcp.then_some("grpc"));
+    for key in of_others.filter(|key| table.has(key)) {
+        let wrong = Wrong::new(format!("{does}, so `{key}` has no meaning"));
         table.report(key, wrong.help("leave out one of the two"));
     }
-    Some(ProbeKind::Tcp)
+    if tcp {
+        return Some(ProbeKind::Tcp);
+    }
+    service.map(|service| ProbeKind::Grpc { service })
+}
+
+/// The full name of a gRPC service.
+fn parse_service(text: &str) -> Result<String, Wrong> {
+    if text.len() > 1000 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let wrong = Wrong::new(format!("{text:?} is not the name of a service"));
+        return Err(wrong.help("write its full name, such as \"shop.v1.Orders\""));
+    }
+    Ok(text.to_owned())
 }
 
 /// A request target in origin form (RFC 9112 3.2.1).

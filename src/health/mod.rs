@@ -12,6 +12,7 @@
 //! (source ports, descriptors, memory): such a probe counts neither way.
 
 mod exchange;
+mod grpc;
 mod probe;
 mod state;
 

@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Change, Health, Outcome,
     exchange::{After, Answer, exchange, request},
+    grpc,
 };
 use crate::{
     config::{Probe, ProbeKind},
@@ -68,6 +69,9 @@ pub enum ProbeError {
     BadChunks(#[source] ChunkedError),
     #[error("status {}", .0.as_u16())]
     Status(StatusCode),
+    /// A gRPC server that does not say that it serves.
+    #[error("{0}")]
+    Grpc(String),
 }
 
 impl ProbeError {
@@ -127,6 +131,7 @@ pub async fn run<P: ProbeConnection>(
 fn record(endpoint: SocketAddr, health: &Health, result: Result<Success, ProbeError>, probe: &Probe) {
     let (outcome, text) = match result {
         Ok(Success::Connected) => (Outcome::Succeeded, "connected".to_owned()),
+        Ok(Success::Serving) => (Outcome::Succeeded, "serving".to_owned()),
         Ok(Success::Status(status)) => (Outcome::Succeeded, format!("status {}", status.as_u16())),
         Err(error) => (error.outcome(), error.with_causes()),
     };
@@ -148,6 +153,7 @@ fn jittered(interval: Duration, random: f64) -> Duration {
 #[derive(Debug, PartialEq, Eq)]
 enum Success {
     Connected,
+    Serving,
     Status(StatusCode),
 }
 
@@ -161,12 +167,17 @@ struct Prober<C, P> {
 enum Question {
     Http { request: Vec<u8>, statuses: (u16, u16) },
     Tcp,
+    Grpc { authority: String, service: String },
 }
 
 impl<P: ProbeConnection, C: AsyncFn() -> io::Result<P>> Prober<C, P> {
     fn new(kind: &ProbeKind, host_header: &str, connect: C) -> Self {
         let question = match kind {
             ProbeKind::Tcp => Question::Tcp,
+            ProbeKind::Grpc { service } => Question::Grpc {
+                authority: host_header.to_owned(),
+                service: service.clone(),
+            },
             ProbeKind::Http { path, host, statuses } => Question::Http {
                 request: request(path, host.as_deref().unwrap_or(host_header)),
                 statuses: *statuses,
@@ -183,9 +194,19 @@ impl<P: ProbeConnection, C: AsyncFn() -> io::Result<P>> Prober<C, P> {
     ///
     /// Cancellation: the connection in use is out of `kept` then, so it is closed and the next probe opens another.
     async fn ask(&mut self) -> Result<Success, ProbeError> {
-        let Question::Http { request, statuses } = &self.question else {
-            connect(&self.connect).await?.close(CloseReason::ProbeEnded);
-            return Ok(Success::Connected);
+        let (request, statuses) = match &self.question {
+            Question::Http { request, statuses } => (request, statuses),
+            Question::Tcp => {
+                connect(&self.connect).await?.close(CloseReason::ProbeEnded);
+                return Ok(Success::Connected);
+            }
+            Question::Grpc { authority, service } => {
+                let mut connection = connect(&self.connect).await?;
+                connection.begin();
+                let answer = grpc::check(connection.stream(), authority, service).await;
+                connection.close(CloseReason::ProbeEnded);
+                return answer.map(|()| Success::Serving);
+            }
         };
         let kept = match self.kept.take() {
             Some(connection) => answer_on_kept(connection, request).await,

@@ -6,10 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::{View, reason::Reason};
+use super::{
+    View,
+    grpc::{self, Code},
+    reason::Reason,
+};
 use crate::{
     downstream::{Client, Listener},
     pool::Reused,
@@ -28,6 +32,8 @@ pub(super) struct Account {
     /// Keeps the endpoint's load counted until the end of the answer.
     in_flight: Option<InFlight>,
     bytes: u64,
+    /// Of a gRPC call: how it ended, as far as that has been said.
+    grpc: Option<Option<Code>>,
     /// Only where a line is wanted.
     line: Option<Box<Line>>,
 }
@@ -72,7 +78,21 @@ impl Account {
             cluster: None,
             in_flight: None,
             bytes: 0,
+            grpc: grpc::is_grpc(request.headers()).then_some(None),
             line,
+        }
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc.is_some()
+    }
+
+    /// Reads the status of a gRPC call off a head or trailers.
+    pub(super) fn note_grpc(&mut self, fields: &HeaderMap) {
+        if let Some(code) = &mut self.grpc
+            && let Some(stated) = grpc::status_of(fields)
+        {
+            *code = Some(stated);
         }
     }
 
@@ -133,6 +153,11 @@ impl Drop for Account {
             Outcome::Unfinished => Some(Reason::ClientGone),
         };
         self.view.count(self.cluster, self.status, reason, total);
+        if let Some(stated) = self.grpc {
+            let code = stated.unwrap_or_else(|| reason.map_or(Code::Unknown, Code::of));
+            self.grpc = Some(Some(code));
+            self.view.count_grpc(self.cluster, code);
+        }
         if let Some(line) = self.line.take() {
             line.write(self, reason, total);
         }
@@ -190,6 +215,7 @@ impl Line {
             total,
             reason: reason.map(Reason::as_str),
             user_agent: self.user_agent.as_deref(),
+            grpc_status: account.grpc.flatten().map(Code::number),
             ..Record::at(self.time, self.client)
         });
     }

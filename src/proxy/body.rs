@@ -9,7 +9,12 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::{account::Account, reason::Reason, watch::Stream};
+use super::{
+    account::Account,
+    grpc::{self, Code},
+    reason::Reason,
+    watch::Stream,
+};
 use crate::upstream::{BodyError, ResponseBody};
 
 /// Where the bytes come from.
@@ -31,7 +36,12 @@ pub struct Body {
 
 impl Body {
     pub(super) fn new(source: Source, account: Account) -> Self {
-        Self { source, account }
+        let mut body = Self { source, account };
+        // Of an empty one, nobody asks for more.
+        if hyper::body::Body::is_end_stream(&body) {
+            body.account.complete();
+        }
+        body
     }
 }
 
@@ -52,8 +62,19 @@ impl hyper::body::Body for Body {
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 self.account.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.account.note_grpc(trailers);
+                }
             }
-            Poll::Ready(Some(Err(error))) => self.account.fail(Reason::from(error)),
+            Poll::Ready(Some(Err(error))) => {
+                let reason = Reason::from(error);
+                self.account.fail(reason);
+                if self.account.is_grpc() {
+                    let trailers = grpc::trailers(Code::of(reason), &error.to_string());
+                    self.source = Source::Own(Bytes::new());
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
             Poll::Ready(None) => self.account.complete(),
             Poll::Pending => {}
         }

@@ -150,6 +150,9 @@ trait Fields {
     fn raw_field(&mut self, name: &'static str, value: &[u8]);
 
     fn length(&mut self, length: u64);
+
+    /// Says that trailers are welcome (RFC 9110 10.1.4), which is so since we hand them on.
+    fn te_trailers(&mut self);
 }
 
 impl Fields for RequestHead<'_> {
@@ -163,6 +166,11 @@ impl Fields for RequestHead<'_> {
 
     fn length(&mut self, length: u64) {
         RequestHead::length(self, length);
+    }
+
+    fn te_trailers(&mut self) {
+        RequestHead::raw_field(self, "te", b"trailers");
+        RequestHead::raw_field(self, "connection", b"te");
     }
 }
 
@@ -179,6 +187,11 @@ impl Fields for HeaderMap {
 
     fn length(&mut self, length: u64) {
         self.append(header::CONTENT_LENGTH, length.into());
+    }
+
+    /// The one value that HTTP/2 has for it (RFC 9113 8.2.2).
+    fn te_trailers(&mut self) {
+        self.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -234,6 +247,8 @@ impl Head<'_> {
                 // A method that usually has a body says that it has none (RFC 9110 8.6).
                 if *name == header::CONTENT_LENGTH && self.framing == RequestFraming::None {
                     head.length(0);
+                } else if *name == header::TE && wants_trailers(value) {
+                    head.te_trailers();
                 }
                 continue;
             }
@@ -336,6 +351,13 @@ impl Head<'_> {
         }
         out
     }
+}
+
+fn wants_trailers(te: &HeaderValue) -> bool {
+    let codings = te.as_bytes().split(|byte| *byte == b',');
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Fields that are ours to write, or that belong to the client's connection (RFC 9110 7.6.1).

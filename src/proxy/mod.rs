@@ -7,6 +7,7 @@ mod account;
 mod answer;
 mod body;
 mod forward;
+mod grpc;
 mod reason;
 mod target;
 mod via;
@@ -23,6 +24,7 @@ use account::Account;
 use arc_swap::ArcSwap;
 use body::Source;
 use forward::Head;
+use grpc::Code;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use target::Target;
@@ -165,6 +167,7 @@ impl Proxy {
             body: request.body_mut().take(),
             expectation,
             client_stall: client.body_stall,
+            time_limit: account.is_grpc().then(|| grpc::timeout(request.headers())).flatten(),
             encode: Head {
                 request,
                 client,
@@ -182,6 +185,7 @@ impl Proxy {
         match upstream::send(&to.cluster, local, outgoing).await {
             Ok(answer) => {
                 account.answered(answer.in_flight, answer.timing);
+                account.note_grpc(&answer.headers);
                 let mut response = Response::new(self.source(answer.body, client, version));
                 *response.status_mut() = answer.status;
                 *response.headers_mut() = answer.headers;
@@ -262,6 +266,13 @@ impl View {
             stats.duration.observe(total);
         }
     }
+
+    fn count_grpc(&self, cluster: Option<usize>, code: Code) {
+        if let Some(cluster) = cluster {
+            let stats = self.snapshot.cluster_stats[cluster].of(self.worker);
+            stats.grpc[usize::from(code.number())].add(1);
+        }
+    }
 }
 
 fn finish(response: Response<Source>, mut account: Account) -> Response<Body> {
@@ -309,6 +320,9 @@ fn reject<B>(account: &mut Account, reason: Reason, details: &str, request: &Req
 
 fn fail(account: &mut Account, reason: Reason, details: &str) -> Response<Source> {
     account.fail(reason);
+    if account.is_grpc() {
+        return grpc::failure(reason, details);
+    }
     answer::failure(reason, details)
 }
 

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use crate::{
     config, health,
     snapshot::Snapshot,
-    upstream::{self, Endpoint},
+    upstream::{self, Endpoint, Offer},
 };
 
 #[derive(Debug, Default)]
@@ -49,7 +49,13 @@ impl Running {
     fn start(endpoint: &Arc<Endpoint>, probe: config::Probe) -> Self {
         let host = match &probe.kind {
             config::ProbeKind::Http { host: Some(host), .. } => host.clone(),
-            config::ProbeKind::Http { .. } | config::ProbeKind::Tcp => endpoint.name.clone(),
+            config::ProbeKind::Http { .. } | config::ProbeKind::Tcp | config::ProbeKind::Grpc { .. } => {
+                endpoint.name.clone()
+            }
+        };
+        let offer = match &probe.kind {
+            config::ProbeKind::Grpc { .. } => Offer::Http2,
+            config::ProbeKind::Http { .. } | config::ProbeKind::Tcp => Offer::Http1,
         };
         let (connector, pool) = (Arc::clone(&endpoint.connector), Arc::clone(&endpoint.pool));
         let health = Arc::downgrade(&endpoint.health);
@@ -58,7 +64,7 @@ impl Running {
             host,
             probe.clone(),
             health,
-            async move || upstream::connect_probe(&connector, &pool).await,
+            async move || upstream::connect_probe(&connector, &pool, offer).await,
         ));
         Self {
             endpoint: Arc::clone(endpoint),

@@ -34,6 +34,8 @@ pub struct ClusterStats {
     pub responses: [Counter; 6],
     /// From the request's head to the end of its answer.
     pub duration: Histogram,
+    /// Calls of gRPC by their status.
+    pub grpc: [Counter; GRPC_CODES.len()],
 }
 
 /// What one worker did, whatever the cluster.
@@ -53,6 +55,27 @@ impl Default for ProxyStats {
         }
     }
 }
+
+/// The status codes of gRPC by their number.
+pub const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 /// Room for every `proxy::Reason`, which lives on a higher floor; a test there holds this to it.
 pub const REASONS: usize = 37;

@@ -27,11 +27,19 @@ pub struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(endpoint: config::ClusterTimeouts, client_stall: Duration, timers: &Timers) -> Self {
+    /// `limit` is the client's own, if it has one.
+    pub(super) fn new(
+        endpoint: config::ClusterTimeouts,
+        client_stall: Duration,
+        limit: Option<Duration>,
+        timers: &Timers,
+    ) -> Self {
+        let own = (!endpoint.request.is_zero()).then_some(endpoint.request);
+        let shortest = own.into_iter().chain(limit).min();
         Self {
             endpoint,
             client_stall,
-            deadline: (!endpoint.request.is_zero()).then(|| timers.after(endpoint.request)),
+            deadline: shortest.map(|shortest| timers.after(shortest)),
         }
     }
 

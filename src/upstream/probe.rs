@@ -5,6 +5,7 @@ use std::{io, mem, sync::Arc};
 use super::{
     connection::Connection,
     connector::{ConnectError, Connector, Purpose},
+    handshake::Offer,
     wire::Wire,
 };
 use crate::{
@@ -29,8 +30,13 @@ pub struct ProbeConnection {
 /// Those of `connect()`; `EADDRNOTAVAIL` where no source port is free.
 ///
 /// Cancellation: the socket closes and its port is free at once.
-pub async fn connect_probe(connector: &Connector, pool: &Arc<Pool<Connection>>) -> io::Result<ProbeConnection> {
-    let connection = connector.connect_at_leisure(Purpose::HTTP1).await.map_err(to_io)?;
+pub async fn connect_probe(
+    connector: &Connector,
+    pool: &Arc<Pool<Connection>>,
+    offer: Offer,
+) -> io::Result<ProbeConnection> {
+    let purpose = Purpose { identity: None, offer };
+    let connection = connector.connect_at_leisure(purpose).await.map_err(to_io)?;
     pool.count_opened(OpenReason::Probe);
     Ok(ProbeConnection {
         connection: Some(connection),

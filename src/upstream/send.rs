@@ -60,6 +60,8 @@ pub struct Outgoing<E> {
     pub expectation: Expectation,
     /// Longest time without a byte of the client's body.
     pub client_stall: Duration,
+    /// What the client allows for the whole; `None`: as long as the cluster does.
+    pub time_limit: Option<Duration>,
 }
 
 /// Writes the head of a request for whichever endpoint is picked.
@@ -304,7 +306,12 @@ impl Sending {
             recycled,
             last_use,
             timer: local.timers.timer(),
-            patience: Patience::new(cluster.timeouts, outgoing.client_stall, local.timers),
+            patience: Patience::new(
+                cluster.timeouts,
+                outgoing.client_stall,
+                outgoing.time_limit,
+                local.timers,
+            ),
         })
     }
 }

@@ -21,7 +21,13 @@ fn probe() -> impl Strategy<Value = Probe> {
             statuses,
         });
     (
-        prop_oneof![Just(ProbeKind::Tcp), http],
+        prop_oneof![
+            Just(ProbeKind::Tcp),
+            select(vec!["", "shop.v1.Orders"]).prop_map(|service| ProbeKind::Grpc {
+                service: service.to_owned()
+            }),
+            http
+        ],
         duration(),
         duration(),
         1_u32..=1000,

@@ -108,12 +108,16 @@ fn the_examples_of_full_toml_are_right() {
     let config = shown(parse(&with_examples(), "full.toml"));
     assert_eq!(
         (config.listeners.len(), config.routes.len(), config.clusters.len()),
-        (2, 5, 2)
+        (2, 5, 3)
     );
     assert!(config.listeners[1].tls.is_some());
     assert!(config.clusters["api"].probe.is_some());
-    let [unused] = warnings(&config).try_into().expect("only one thing is hardly meant");
-    assert!(unused.contains("`database`"), "{unused}");
+    let [database, orders] = warnings(&config).try_into().expect("no more is hardly meant");
+    assert!(
+        database.contains("no route leads to the cluster `database`"),
+        "{database}"
+    );
+    assert!(orders.contains("no route leads to the cluster `orders`"), "{orders}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Record<'a> {
     /// Why the request ended, if not by a whole answer of the endpoint.
     pub reason: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
+    /// How a gRPC call ended, by its number.
+    pub grpc_status: Option<u16>,
 }
 
 impl Record<'_> {
@@ -64,6 +66,7 @@ impl Record<'_> {
             total: Duration::ZERO,
             reason: None,
             user_agent: None,
+            grpc_status: None,
         }
     }
 }
@@ -90,10 +93,11 @@ pub enum Field {
     Total,
     Reason,
     UserAgent,
+    GrpcStatus,
 }
 
 impl Field {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Time,
         Self::Client,
         Self::Listener,
@@ -113,6 +117,7 @@ impl Field {
         Self::Total,
         Self::Reason,
         Self::UserAgent,
+        Self::GrpcStatus,
     ];
 
     /// As it stands in templates and JSON.
@@ -137,6 +142,7 @@ impl Field {
             Self::Total => "total_ms",
             Self::Reason => "reason",
             Self::UserAgent => "user_agent",
+            Self::GrpcStatus => "grpc_status",
         }
     }
 
@@ -172,6 +178,9 @@ impl Field {
             Self::Total => Value::Milliseconds(record.total),
             Self::Reason => record.reason.into(),
             Self::UserAgent => record.user_agent.into(),
+            Self::GrpcStatus => record
+                .grpc_status
+                .map_or(Value::Absent, |status| Value::Number(status.into())),
         }
     }
 }
@@ -291,6 +300,7 @@ mod tests {
             total: Duration::from_millis(7),
             reason: Some("endpoint-reset"),
             user_agent: Some("tøst".as_bytes()),
+            grpc_status: Some(14),
             ..Record::at(
                 SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_371_401_023),
                 ([10, 0, 0, 9], 4711).into(),
@@ -301,7 +311,7 @@ mod tests {
             "host": "shop.example", "path": "/a?b=\"c\"", "protocol": "HTTP/1.1", "status": 200, "bytes": 17,
             "route": "r", "cluster": "api", "endpoint": "10.0.0.11:9000", "reused": true, "connect_ms": 1.5,
             "wait_ms": 0.0, "first_byte_ms": 12345.678, "total_ms": 7.0, "reason": "endpoint-reset",
-            "user_agent": "tøst",
+            "user_agent": "tøst", "grpc_status": 14,
         });
         assert_eq!(json(&record), expected);
     }

@@ -98,7 +98,12 @@ fn begin<E>(cluster: &Cluster, local: Local<'_>, outgoing: &mut Outgoing<E>) -> 
         method: outgoing.method.clone(),
         body,
         timer: local.timers.timer(),
-        patience: Patience::new(cluster.timeouts, outgoing.client_stall, local.timers),
+        patience: Patience::new(
+            cluster.timeouts,
+            outgoing.client_stall,
+            outgoing.time_limit,
+            local.timers,
+        ),
     })
 }
 
