@@ -4,6 +4,7 @@ mod connect;
 mod kernel;
 mod listen;
 mod local;
+pub mod proxy_protocol;
 mod sock_diag;
 #[allow(unsafe_code)]
 pub mod sockopt;
