@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Phase, State};
 use crate::{
+    downstream::{Listener, ProxyOutcome},
     proxy::Reason,
     snapshot::{GRPC_CODES, Snapshot},
     telemetry::{Page, Totals},
@@ -103,6 +104,17 @@ fn listeners(page: &mut Page, state: &State) {
             let help = "Client connections turned away.";
             page.counter("forebay_downstream_refused_total", help, &labels, count.load(Relaxed));
         }
+        proxy_protocol(page, &listener);
+    }
+}
+
+/// Nothing where no header has ever been expected.
+fn proxy_protocol(page: &mut Page, listener: &Listener) {
+    let counts = ProxyOutcome::ALL.map(|outcome| (outcome, listener.counts.proxy_protocol.get(outcome)));
+    for (outcome, count) in counts.iter().filter(|_| counts.iter().any(|(_, count)| *count > 0)) {
+        let labels = [("listener", listener.name.as_str()), ("outcome", outcome.as_str())];
+        let help = "Client connections on which a PROXY header was expected.";
+        page.counter("forebay_downstream_proxy_protocol_total", help, &labels, *count);
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     client::{ClientTimeouts, Http2, Limits},
     keep_alive::KeepAlive,
     problem::Wrong,
+    proxy_protocol::ProxyProtocol,
     reader::{Table, Value},
     write::Entries,
 };
@@ -20,6 +21,8 @@ pub struct Listener {
     /// Client connections at once, over all workers.
     pub max_connections: usize,
     pub tls: Option<Tls>,
+    /// Who may say in a PROXY header who the client is; `None`: nobody.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `[keep_alive]`, with what the listener overrides.
     pub keep_alive: KeepAlive,
     /// `[timeouts]`, with what the listener overrides.
@@ -130,6 +133,7 @@ impl Listener {
             address,
             max_connections,
             tls: None,
+            proxy_protocol: None,
             keep_alive,
             timeouts,
             limits,
@@ -154,6 +158,7 @@ impl Listener {
             .and_then(|value| value.parse("a name, such as \"public\"", parse_name));
         let max_connections = table.integer("max_connections", DEFAULT_MAX_CONNECTIONS, 1..=MANY);
         let tls = table.section("tls", None, |table| Some(Tls::read(table)));
+        let proxy_protocol = table.section("proxy_protocol", None, |table| Some(ProxyProtocol::read(table)));
         let ListenerDefaults {
             keep_alive,
             timeouts,
@@ -168,6 +173,7 @@ impl Listener {
             address,
             max_connections,
             tls,
+            proxy_protocol,
             keep_alive,
             timeouts,
             limits,
@@ -184,6 +190,9 @@ impl Listener {
         entries.changed("max_connections", &self.max_connections, &DEFAULT_MAX_CONNECTIONS);
         if let Some(tls) = &self.tls {
             entries.put_table("tls", &tls.entries());
+        }
+        if let Some(proxy_protocol) = &self.proxy_protocol {
+            entries.put_table("proxy_protocol", &proxy_protocol.entries());
         }
         entries.put_table("keep_alive", &self.keep_alive.entries(&common.keep_alive));
         entries.put_table("timeouts", &self.timeouts.entries(&common.timeouts));

@@ -20,6 +20,7 @@ mod probe;
 mod problem;
 mod process;
 mod protocol;
+mod proxy_protocol;
 mod reader;
 mod route;
 mod source;
@@ -57,6 +58,7 @@ pub use self::{
     problem::{Problem, Problems, Rendering, Wrong},
     process::{Admin, Process},
     protocol::{Protocol, ProxyHeader, UpstreamHttp2},
+    proxy_protocol::{ProxyMode, ProxyProtocol},
     route::{HostPattern, PathPattern, Route},
     source::{Source, SourceAddress},
     tcp::TcpKeepalive,

@@ -116,6 +116,12 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Whether the file has `key` with an array of nothing.
+    pub(super) fn is_empty_array(&self, key: &str) -> bool {
+        let array = self.entries.get(key).and_then(|value| value.get_ref().as_array());
+        array.is_some_and(|array| array.is_empty())
+    }
+
     /// Reports something wrong with the value of `key`, or with the table if the key is not there.
     pub(super) fn report(&self, key: &str, wrong: Wrong) {
         let span = self

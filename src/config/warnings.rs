@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{
     Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, ServerName, Verify, format_duration,
 };
@@ -76,7 +78,7 @@ fn unused_clusters(config: &Config) -> Vec<String> {
     unused.map(sentence).collect()
 }
 
-fn of_listener(listener: &Listener) -> [Option<String>; 3] {
+fn of_listener(listener: &Listener) -> [Option<String>; 4] {
     let of = format!("the listener {}", shown(&listener.name));
     let keep_alive = &listener.keep_alive;
     let idle_timeout = format_duration(keep_alive.idle_timeout);
@@ -98,7 +100,23 @@ fn of_listener(listener: &Listener) -> [Option<String>; 3] {
     });
     let stall = listener.timeouts.write_stall;
     let early = early_kernel(&of, keep_alive.tcp_user_timeout, "write_stall", stall);
-    [closing_first, never_idle, early]
+    let trusts = |listener: &Listener| {
+        listener
+            .proxy_protocol
+            .iter()
+            .any(|header| header.from.iter().any(is_everywhere))
+    };
+    let gullible = trusts(listener).then(|| {
+        format!(
+            "{of} believes a PROXY header to everybody, so that any client can take any address: write the networks \
+             of the load balancers in `from`"
+        )
+    });
+    [closing_first, never_idle, early, gullible]
+}
+
+fn is_everywhere(network: &IpNet) -> bool {
+    network.prefix_len() == 0
 }
 
 fn of_pool(name: &str, cluster: &Cluster) -> [Option<String>; 3] {
@@ -244,6 +262,18 @@ mod tests {
         let right: Vec<_> = right.iter().map(String::as_str).collect();
         in_listener(&expect("60s", "60s"), &right, &["`public`", "above 1m"]);
         in_listener(&expect("10s", "1m"), &[], &["after 10s", "above 1m"]);
+    }
+
+    #[test]
+    fn a_header_that_decides_on_the_address_is_not_believed_to_everybody() {
+        let from = |network: &str| format!("proxy_protocol = {{ from = [\"10.0.0.0/8\", \"{network}\"] }}");
+        for everywhere in ["0.0.0.0/0", "::/0"] {
+            in_listener(
+                &from(everywhere),
+                &[&from("fd00::/8")],
+                &["`public`", "everybody", "`from`"],
+            );
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     Client, ClientTls, Handle, http1, http2,
     listener::{Admission, Local, Rejected},
+    proxy_protocol::{self, Expectation, Opening, ProxyOutcome},
     refusal::Refusal,
     state::State,
 };
@@ -27,20 +28,39 @@ pub(super) async fn serve<H: Handle>(
     local: Rc<Local>,
     admission: Admission,
 ) {
-    let _admission = admission;
+    let mut admission = admission;
     let state = State::new(Rc::clone(&local), local.timers.timer(), Instant::now());
+    let opening = match proxy_protocol::expectation(&local.config, address.ip()) {
+        Expectation::Header(mode) => {
+            // Boxed, as all that is rare, so that other clients do not keep its memory.
+            let Some(opening) = Box::pin(proxy_protocol::take(&stream, address, mode, &state)).await else {
+                return;
+            };
+            if let Err(rejected) = admission.count(opening.address.ip(), &local.config) {
+                return Box::pin(turn_away(stream, opening.address, handler, local, rejected)).await;
+            }
+            state.restart();
+            opening
+        }
+        Expectation::Nothing => Opening {
+            address,
+            read: Vec::new(),
+        },
+        // Since it was accepted, a reload has changed who is believed.
+        Expectation::Untrusted => return proxy_protocol::note(&local, address, ProxyOutcome::Untrusted, None),
+    };
     match local.tls.clone() {
-        None => plain(stream, address, handler, state).await,
+        None => plain(stream, opening, handler, state).await,
         // Boxed, so that plain clients do not keep the memory of a handshake.
-        Some(tls) => Box::pin(encrypted(stream, address, handler, state, tls)).await,
+        Some(tls) => Box::pin(encrypted(stream, opening.address, handler, state, tls)).await,
     }
 }
 
-async fn plain<H: Handle>(stream: TcpStream, address: SocketAddr, handler: Rc<H>, state: Rc<State>) {
-    let Some((protocol, prefix)) = detect(&stream, &state).await else {
+async fn plain<H: Handle>(stream: TcpStream, opening: Opening, handler: Rc<H>, state: Rc<State>) {
+    let Some((protocol, prefix)) = detect(&stream, &state, opening.read).await else {
         return;
     };
-    let client = Rc::new(Client::new(address, &state.listener, None));
+    let client = Rc::new(Client::new(opening.address, &state.listener, None));
     match protocol {
         Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
         Protocol::Http2 => Box::pin(http2::run(stream, prefix, handler, client, state)).await,
@@ -97,10 +117,9 @@ enum Protocol {
     Http2,
 }
 
-/// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1. `None`: the client went away or was too
-/// slow.
-async fn detect(stream: &TcpStream, state: &State) -> Option<(Protocol, Bytes)> {
-    let mut read = Vec::new();
+/// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1; those in `read` have come already, and
+/// others behind them. `None`: the client went away or was too slow.
+async fn detect(stream: &TcpStream, state: &State, mut read: Vec<u8>) -> Option<(Protocol, Bytes)> {
     loop {
         let readable = poll_fn(|context| match stream.poll_read_ready(context) {
             Poll::Ready(result) => Poll::Ready(result.ok()),

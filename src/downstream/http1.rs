@@ -145,9 +145,7 @@ async fn active<S: Stream, H: Handle>(
         // Where only the close tells the end of an answer, a plain one would say that it is whole.
         Err(_) if state.is_body_broken() == Broken::Unnoticed => End::Abort(stream),
         Err(Ok(())) => End::Over(stream),
-        Err(Err(error)) if state.refused().is_some() => {
-            End::Refuse(stream, Refusal::of_engine(state.refused(), &error))
-        }
+        Err(Err(error)) if state.refused().is_some() => End::Refuse(stream, Refusal::of_engine(&state, &error)),
         Err(Err(error)) => {
             tracing::debug!(%error, "a client connection ended");
             End::Over(stream)

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     idle::IdleClients,
     per_client::{Counted, PerClient},
+    proxy_protocol::ProxyOutcomes,
 };
 use crate::{config, tls::ServerTls, worker::Timers};
 
@@ -49,13 +50,14 @@ pub struct ListenerCounts {
     pub shed: AtomicU64,
     pub tls_failures: AtomicU64,
     pub accept_errors: AtomicU64,
+    pub proxy_protocol: ProxyOutcomes,
 }
 
 /// A client that was let in; its places are given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     listener: Arc<Listener>,
-    _counted: Option<Counted>,
+    counted: Option<Counted>,
 }
 
 /// Why a client was not let in.
@@ -98,21 +100,22 @@ impl Listener {
         self.parked.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Lets a client in, over the limit if `yields` finds somebody to give way.
+    /// Lets a client in, over the limit if `yields` finds somebody to give way. Where it is not yet known who the client
+    /// is, [`Admission::count`] must follow.
     pub(super) fn admit(
         self: &Arc<Self>,
-        client: IpAddr,
+        client: Option<IpAddr>,
         config: &config::Listener,
         yields: impl FnOnce() -> Yield,
     ) -> Result<(Admission, Yield), Rejected> {
-        let counted = self.per_client.admit(client, &config.keep_alive).map_err(|_| {
-            self.counts.refused_client.fetch_add(1, Relaxed);
-            Rejected::PerClient
-        })?;
+        let counted = match client {
+            Some(client) => self.count(client, config)?,
+            None => None,
+        };
         let before = self.connections.fetch_add(1, Relaxed);
         let admission = Admission {
             listener: Arc::clone(self),
-            _counted: counted,
+            counted,
         };
         if before < config.max_connections {
             return Ok((admission, Yield::Nobody));
@@ -127,6 +130,13 @@ impl Listener {
                 Ok((admission, who))
             }
         }
+    }
+
+    fn count(&self, client: IpAddr, config: &config::Listener) -> Result<Option<Counted>, Rejected> {
+        self.per_client.admit(client, &config.keep_alive).map_err(|_| {
+            self.counts.refused_client.fetch_add(1, Relaxed);
+            Rejected::PerClient
+        })
     }
 
     /// Whose longest-idle client has been idle for the longest.
@@ -155,6 +165,14 @@ impl Listener {
 
     fn millis(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+impl Admission {
+    /// Counts the client, of whom a header has said who it is.
+    pub(super) fn count(&mut self, client: IpAddr, config: &config::Listener) -> Result<(), Rejected> {
+        self.counted = self.listener.count(client, config)?;
+        Ok(())
     }
 }
 
@@ -205,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_full_listener_refuses_unless_somebody_gives_way() {
-        let (listener, client) = (listener(1), IpAddr::from([192, 0, 2, 1]));
+        let (listener, client) = (listener(1), Some(IpAddr::from([192, 0, 2, 1])));
         let first = listener.admit(client, &config(1), || Yield::Nobody).expect("room");
         assert_eq!(
             listener.admit(client, &config(1), || Yield::Nobody).err(),

@@ -22,6 +22,7 @@ use super::{
     Handle, connection,
     idle::{IdleClients, idle_timeout_under_pressure},
     listener::{Admission, Draining, Listener, Local, Yield},
+    proxy_protocol::{self, Expectation, ProxyOutcome},
 };
 use crate::{
     config,
@@ -301,11 +302,17 @@ impl<H: Handle> Listeners<H> {
     fn place(self: &Rc<Self>, active: &Active, stream: TcpStream, address: SocketAddr) {
         active.listener.counts.accepted.fetch_add(1, Relaxed);
         let local = Rc::clone(&active.local.borrow());
+        let client = match proxy_protocol::expectation(&local.config, address.ip()) {
+            Expectation::Nothing => Some(address.ip()),
+            // Its header will say who it is.
+            Expectation::Header(_) => None,
+            Expectation::Untrusted => return proxy_protocol::note(&local, address, ProxyOutcome::Untrusted, None),
+        };
         let yields = || match local.config.keep_alive.under_pressure {
             config::UnderPressure::Refuse => Yield::Nobody,
             config::UnderPressure::ShedIdle => active.listener.longest_idle(self.worker, local.idle.oldest()),
         };
-        let admission = match active.listener.admit(address.ip(), &local.config, yields) {
+        let admission = match active.listener.admit(client, &local.config, yields) {
             Ok((admission, who)) => {
                 self.make_room(active, &local, who);
                 admission

@@ -19,6 +19,7 @@ mod io;
 mod listener;
 mod listeners;
 mod per_client;
+mod proxy_protocol;
 mod raw;
 mod refusal;
 mod serve;
@@ -32,6 +33,7 @@ use hyper::body::{Body, Incoming};
 
 pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
+pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
 pub use refusal::Refusal;
 
 use crate::tls::ServerTls;
@@ -57,6 +59,7 @@ pub trait Handle: 'static {
 /// Who sends a request.
 #[derive(Debug)]
 pub struct Client {
+    /// Where it connects from, or what a trusted PROXY header says of that.
     pub address: SocketAddr,
     /// The address without the port as text, which every request needs.
     pub ip: Box<str>,

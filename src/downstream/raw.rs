@@ -79,6 +79,16 @@ impl RawHead {
         self.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 
+    /// Whether the last word of the first line, as far as it has come, looks like a version of HTTP.
+    pub(super) fn names_http(&self) -> bool {
+        let line = self
+            .bytes
+            .split(|&byte| byte == b'\n')
+            .find(|line| !matches!(line, [] | [b'\r']));
+        let words = line.into_iter().flat_map(|line| line.split(|&byte| byte == b' '));
+        words.last().is_some_and(|version| version.starts_with(b"HTTP/"))
+    }
+
     fn lose(&mut self) {
         self.bytes.clear();
         self.skip = 0;
@@ -132,6 +142,21 @@ mod tests {
         let mut raw = RawHead::default();
         assert_eq!(raw.read(b"get / ht", 8), Ok(()));
         assert_eq!(raw.read(b"t", 8), Err(TooLarge));
+    }
+
+    #[test]
+    fn a_request_line_names_a_version_of_http_or_something_else() {
+        for (line, names) in [
+            ("GET / HTTP/3.0\r\n", true),
+            ("\r\nGET / HTTP/9\r\nx", true),
+            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n", false),
+            ("GET /\r\n", false),
+            ("", false),
+        ] {
+            let mut raw = RawHead::default();
+            raw.read(line.as_bytes(), 99).expect("short enough");
+            assert_eq!(raw.names_http(), names, "{line:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use super::state::State;
+
 /// Why a client is turned away, with what it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
@@ -42,23 +44,23 @@ impl Refusal {
         }
     }
 
-    /// What to say where the HTTP engine could not read a head: `status` is what it would have answered, `error` what
-    /// it says of it.
-    pub(super) fn of_engine(status: Option<u16>, error: &hyper::Error) -> Self {
+    /// What to say where the HTTP engine could not read the head in `state`, of which it says `error`.
+    pub(super) fn of_engine(state: &State, error: &hyper::Error) -> Self {
         let text = error.to_string();
         let has = |word: &str| text.contains(word);
-        match status {
+        match state.refused() {
             Some(431) => Self {
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 reason: "header-too-large",
                 details: "the request head is larger than the limit, or has too many fields",
             },
             Some(414) => Self::URI_TOO_LONG,
-            _ if has("HTTP version") => Self {
+            _ if has("HTTP version") && state.names_http() => Self {
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 reason: "version-not-supported",
                 details: "the request is not HTTP/1.0, HTTP/1.1 or HTTP/2",
             },
+            _ if has("HTTP version") => Self::bad_request("the request line does not end in a version of HTTP"),
             _ if has("transfer-encoding") => Self::bad_request("the request has a malformed Transfer-Encoding"),
             _ if has("content-length") => Self::bad_request("the request has a malformed Content-Length"),
             _ if has("method") => Self::bad_request("the request has a malformed method"),

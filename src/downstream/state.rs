@@ -188,12 +188,17 @@ impl State {
         self.raw.borrow().is_empty()
     }
 
-    /// The client has closed its side of the connection.
+    /// Whether what was read of the next head asks for some version of HTTP.
+    pub(super) fn names_http(&self) -> bool {
+        self.raw.borrow().names_http()
+    }
+
     /// As of the last tick.
     fn now(&self) -> Instant {
         self.listener.timers.now()
     }
 
+    /// The client has closed its side of the connection.
     pub(super) fn note_client_ended(&self) {
         if self.client_ended.get().is_none() {
             self.client_ended.set(Some(Instant::now()));

@@ -29,6 +29,7 @@ mod pipelined;
 mod pool;
 mod ports;
 mod ports_audit;
+mod proxy_protocol;
 mod real_servers;
 mod reload;
 mod request_bodies;

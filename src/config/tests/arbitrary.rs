@@ -97,6 +97,12 @@ fn tls() -> impl Strategy<Value = Tls> {
     })
 }
 
+fn proxy_protocol() -> impl Strategy<Value = ProxyProtocol> {
+    let mode = select(vec![ProxyMode::Required, ProxyMode::Optional]);
+    let network = select(vec!["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]).prop_map(|network| network.parse().unwrap());
+    (mode, vec(network, 1..3)).prop_map(|(mode, from)| ProxyProtocol { mode, from })
+}
+
 /// Listeners with ports and, where they have a name of their own, names after their place.
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let sections = (keep_alive(), client_timeouts(), limits(), http2());
@@ -104,7 +110,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         any::<std::net::IpAddr>(),
         any::<bool>(),
         1_usize..1_000_000,
-        option::of(tls()),
+        (option::of(tls()), option::of(proxy_protocol())),
         sections,
         option::of(duration()),
     );
@@ -112,7 +118,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     (vec(one, 1..4), shared).prop_map(|(listeners, shared)| {
         let common = listeners[0].4.clone();
         let listener = |(place, one): (usize, _)| {
-            let (ip, is_named, max_connections, tls, sections, expect_client_idle_timeout) = one;
+            let (ip, is_named, max_connections, (tls, proxy_protocol), sections, expect_client_idle_timeout) = one;
             let address = SocketAddr::new(ip, 1000 + u16::try_from(place).unwrap());
             let name = if is_named {
                 format!("é\"{place}")
@@ -125,6 +131,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
                 address,
                 max_connections,
                 tls,
+                proxy_protocol,
                 keep_alive,
                 timeouts,
                 limits,

@@ -140,6 +140,31 @@ fn listeners_refuse_what_has_no_meaning() {
             "1.2",
         ),
         (
+            "proxy_protocol = {}",
+            "has to be believed to somebody",
+            "from = [\"10.0.0.0/8\"]",
+        ),
+        (
+            "proxy_protocol = { from = [] }",
+            "has to be believed to somebody",
+            "from = [\"10.0.0.0/8\"]",
+        ),
+        (
+            "proxy_protocol = { from = [\"10.0.0.1/8\"] }",
+            "bits behind its prefix",
+            "\"10.0.0.0/8\"",
+        ),
+        (
+            "proxy_protocol = { mode = \"require\", from = [\"10.0.0.0/8\"] }",
+            "`mode` cannot be \"require\"",
+            "did you mean `required`?",
+        ),
+        (
+            "proxy_protocol = true",
+            "`proxy_protocol` must be a table",
+            "proxy_protocol",
+        ),
+        (
             "keep_alive = { idle_timeout = \"0s\" }",
             "must not be zero",
             "max_requests",

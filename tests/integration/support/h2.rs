@@ -47,6 +47,11 @@ pub struct H2Client {
 
 impl H2Client {
     pub fn connect(address: SocketAddr) -> H2Client {
+        H2Client::connect_behind(address, b"")
+    }
+
+    /// As [`H2Client::connect`], with `header` in one piece with the preface.
+    pub fn connect_behind(address: SocketAddr, header: &[u8]) -> H2Client {
         let stream = std::net::TcpStream::connect(address).expect("the proxy accepts");
         let mut client = H2Client {
             wire: Wire::new(stream),
@@ -55,7 +60,7 @@ impl H2Client {
         };
         client
             .wire
-            .send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .send(&[header, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"].concat())
             .expect("the proxy takes the preface");
         client.send(SETTINGS, 0, 0, &[]);
         client
