@@ -206,6 +206,10 @@ fn upstream(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
         let help = "Requests that met a kept connection as the endpoint closed it.";
         page.counter("forebay_upstream_stale_total", help, &labels, count);
     }
+    if let Some(http2) = &endpoint.http2 {
+        let help = "Requests that share the connections over HTTP/2.";
+        page.gauge("forebay_upstream_streams", help, &labels, http2.streams() as f64);
+    }
     if let Some(handshakes) = endpoint.connector.handshakes() {
         tls(page, labels, handshakes);
     }

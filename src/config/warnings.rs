@@ -5,7 +5,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, ServerName, Verify, format_duration,
+    Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, Protocol, ServerName, Verify,
+    format_duration,
 };
 
 /// What is allowed and yet hardly meant, one sentence each, which says what happens and what to write.
@@ -25,7 +26,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-fn of_protocol(name: &str, cluster: &Cluster) -> [Option<String>; 2] {
+fn of_protocol(name: &str, cluster: &Cluster) -> [Option<String>; 4] {
     let tls = cluster.tls.as_ref();
     let anybody = tls.filter(|tls| tls.verify == Verify::None).map(|_| {
         format!(
@@ -40,7 +41,22 @@ fn of_protocol(name: &str, cluster: &Cluster) -> [Option<String>; 2] {
              is opened for one server name or one client: leave `min_idle` out"
         )
     });
-    [anybody, in_vain]
+    let http2 = &cluster.http2;
+    let all_streams = u64::from(http2.streams) * u64::from(http2.stream_window);
+    let speaks_http2 = cluster.protocol != Protocol::Http1;
+    let held_up = (speaks_http2 && u64::from(http2.connection_window) < all_streams).then(|| {
+        format!(
+            "clients of the cluster {name} who take nothing of their answers can hold up the others on their connection: \
+             write a `connection_window` of at least `streams` times `stream_window`, or fewer `streams`"
+        )
+    });
+    let not_ready = (speaks_http2 && cluster.pool.min_idle > 0).then(|| {
+        format!(
+            "the cluster {name} keeps no connections ready (`min_idle`) over HTTP/2, where all requests share a few: \
+             leave it out"
+        )
+    });
+    [anybody, in_vain, held_up, not_ready]
 }
 
 /// A name in quotes, fit for a message.

@@ -239,6 +239,7 @@ impl Connections {
                 return Ok(Found::Stream(permit));
             }
             let policy = self.pool.policy();
+            state.forget_gone();
             if state.waiters.len() >= policy.wait.queue.max(self.target(&policy)) {
                 return Err(CheckoutError::QueueFull.into());
             }
@@ -335,6 +336,8 @@ impl Connections {
     fn serve_waiters(self: &Arc<Self>, worker: usize) {
         loop {
             let mut state = self.lock();
+            // One that is served in vain would serve the next within its own end, and so on, ever deeper.
+            state.forget_gone();
             let served = (0..state.waiters.len()).find_map(|index| {
                 let identity = state.waiters[index].identity.clone();
                 let asking = Asking {
@@ -375,6 +378,13 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under this lock")
+    }
+}
+
+impl State {
+    /// Leaves out who has given up waiting.
+    fn forget_gone(&mut self) {
+        self.waiters.retain(|waiter| !waiter.grant.is_closed());
     }
 }
 
