@@ -3,7 +3,8 @@
 //! # Which connection does a request get?
 //! One that carries fewer requests than `http2.streams` and than the endpoint allows, of the own worker if there is one,
 //! else the least busy. When all are full another one is opened, within the pool's limit; at the limit they carry as
-//! many as the endpoint allows, and then requests wait in order.
+//! many as the endpoint allows, and then requests wait in order. How long a connection has been idle makes no difference
+//! to requests that must not be sent twice: an endpoint that closes says which ones it has not processed.
 //!
 //! # How does a connection end?
 //! As in the pool, idle, old or worn out: it takes no further request, ends those that it has, says GOAWAY and closes.
