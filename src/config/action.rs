@@ -10,6 +10,7 @@ use super::{
     reader::{Table, Value},
     route::parse_path,
     template::{TemplatePart, check_template, template_parts},
+    upgrade::{default_upgrade, read_upgrade},
     write::Entries,
 };
 
@@ -28,6 +29,10 @@ pub struct Forward {
     /// there is, which is `strip_prefix = true`.
     pub replace_prefix: Option<String>,
     pub host_header: HostHeader,
+    /// Protocols that clients may change to, in lower case, each once; never one that carries HTTP.
+    pub upgrade: Vec<String>,
+    /// Whether CONNECT is let through.
+    pub connect: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,8 @@ impl Action {
             cluster,
             replace_prefix: None,
             host_header: HostHeader::Keep,
+            upgrade: default_upgrade(),
+            connect: false,
         })
     }
 
@@ -122,8 +129,10 @@ impl ActionReader<'_> {
         let host_header = table.or("host_header", HostHeader::Keep, |value| {
             value.parse("\"keep\", \"endpoint\" or a host", parse_host_header)
         });
+        let upgrade = read_upgrade(table);
+        let connect = table.boolean("connect", false);
         if !table.has("cluster") && (table.has("redirect") || table.has("respond")) {
-            for key in ["strip_prefix", "replace_prefix", "host_header"]
+            for key in ["strip_prefix", "replace_prefix", "host_header", "upgrade", "connect"]
                 .into_iter()
                 .filter(|key| table.has(key))
             {
@@ -137,6 +146,8 @@ impl ActionReader<'_> {
             cluster: cluster?,
             replace_prefix,
             host_header,
+            upgrade,
+            connect,
         })
     }
 
@@ -207,6 +218,8 @@ impl Forward {
             HostHeader::Endpoint => entries.put("host_header", "endpoint"),
             HostHeader::Fixed(host) => entries.put("host_header", host),
         }
+        entries.changed("upgrade", &self.upgrade, &default_upgrade());
+        entries.changed("connect", &self.connect, &false);
     }
 }
 

@@ -27,6 +27,7 @@ mod source;
 mod tcp;
 mod template;
 mod units;
+mod upgrade;
 mod upstream_tls;
 mod value;
 mod warnings;

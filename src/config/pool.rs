@@ -257,6 +257,8 @@ pub struct ClusterTimeouts {
     pub between_bytes: Duration,
     /// From the request's head to the end of its answer; zero is no limit.
     pub request: Duration,
+    /// In which no byte comes through a tunnel, in either direction.
+    pub tunnel_idle: Duration,
 }
 
 impl Default for ClusterTimeouts {
@@ -266,6 +268,7 @@ impl Default for ClusterTimeouts {
             first_byte: Duration::from_secs(60),
             between_bytes: Duration::from_secs(60),
             request: Duration::ZERO,
+            tunnel_idle: Duration::from_secs(3600),
         }
     }
 }
@@ -279,6 +282,7 @@ impl ClusterTimeouts {
             first_byte: table.positive_duration("first_byte", default.first_byte, patient),
             between_bytes: table.positive_duration("between_bytes", default.between_bytes, patient),
             request: table.duration("request", default.request),
+            tunnel_idle: table.positive_duration("tunnel_idle", default.tunnel_idle, patient),
         }
     }
 
@@ -289,6 +293,7 @@ impl ClusterTimeouts {
         entries.changed("first_byte", &self.first_byte, &default.first_byte);
         entries.changed("between_bytes", &self.between_bytes, &default.between_bytes);
         entries.changed("request", &self.request, &default.request);
+        entries.changed("tunnel_idle", &self.tunnel_idle, &default.tunnel_idle);
         entries
     }
 }

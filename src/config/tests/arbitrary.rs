@@ -198,13 +198,19 @@ fn action(has_prefix: bool, clusters: Vec<String>) -> impl Strategy<Value = Acti
     };
     let fixed = HostHeader::Fixed(HeaderValue::from_static("api.example:8443"));
     let host = select(vec![HostHeader::Keep, HostHeader::Endpoint, fixed]);
-    let forward = (select(clusters), select(prefixes), host).prop_map(|(cluster, replace_prefix, host_header)| {
-        Action::Forward(Forward {
-            cluster,
-            replace_prefix,
-            host_header,
-        })
-    });
+    let upgrades = ["websocket", "irc/6.9", "a!b"].map(str::to_owned);
+    let tunnels = (subsequence(upgrades.to_vec(), 0..=3), any::<bool>());
+    let forward = (select(clusters), select(prefixes), host, tunnels).prop_map(
+        |(cluster, replace_prefix, host_header, (upgrade, connect))| {
+            Action::Forward(Forward {
+                cluster,
+                replace_prefix,
+                host_header,
+                upgrade,
+                connect,
+            })
+        },
+    );
     let target = select(vec!["https://{host}{path}{query}", "/new"]);
     let status = |known: &[u16]| select(known.to_vec()).prop_map(|status| StatusCode::from_u16(status).unwrap());
     let redirect = (target, status(&[301, 302, 303, 307, 308])).prop_map(|(to, status)| {

@@ -172,15 +172,15 @@ pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
         endpoints[0].weight = weight;
         endpoints
     });
-    let timeouts =
-        (duration(), duration(), duration(), maybe_zero()).prop_map(|(connect, first_byte, between_bytes, request)| {
-            ClusterTimeouts {
-                connect,
-                first_byte,
-                between_bytes,
-                request,
-            }
-        });
+    let timeouts = (duration(), duration(), duration(), maybe_zero(), duration()).prop_map(
+        |(connect, first_byte, between_bytes, request, tunnel_idle)| ClusterTimeouts {
+            connect,
+            first_byte,
+            between_bytes,
+            request,
+            tunnel_idle,
+        },
+    );
     let retry = (0_u32..=100, 0_usize..=64 << 20, any::<bool>()).prop_map(
         |(connect_attempts, max_replay_body, idempotency_key)| Retry {
             connect_attempts,

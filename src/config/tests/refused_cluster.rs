@@ -65,6 +65,7 @@ fn clusters_refuse_what_has_no_meaning() {
         ),
         ("[cluster.api.timeouts]\nconnect = \"0s\"", "must not be zero", "2s"),
         ("[cluster.api.timeouts]\nfirst_byte = \"0s\"", "must not be zero", "1h"),
+        ("[cluster.api.timeouts]\ntunnel_idle = \"0s\"", "must not be zero", "1h"),
         (
             "[cluster.api.retry]\nmax_replay_body = \"1GiB\"",
             "out of range",

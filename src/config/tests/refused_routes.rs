@@ -59,6 +59,32 @@ fn routes_lead_to_one_thing() {
         ),
         ("cluster = \"api\"\nhost_header = \"Keep\"", "upper case", "\"keep\""),
         (
+            "cluster = \"api\"\nupgrade = \"websocket\"",
+            "must be an array",
+            "[\"websocket\"]",
+        ),
+        (
+            "cluster = \"api\"\nupgrade = [\"web socket\"]",
+            "not the name of a protocol",
+            "\"websocket\"",
+        ),
+        (
+            "cluster = \"api\"\nupgrade = [\"H2C\"]",
+            "past the routes",
+            "leave it out",
+        ),
+        ("cluster = \"api\"\nupgrade = [\"a\", \"A\"]", "twice", "leave it out"),
+        (
+            "cluster = \"api\"\nconnect = \"yes\"",
+            "must be true or false",
+            "without quotes",
+        ),
+        (
+            "respond = {}\nconnect = true",
+            "this route forwards nothing",
+            "leave it out",
+        ),
+        (
             "cluster = \"api\"\nhost_header = \"a b\"",
             "is not a host",
             "api.example",
