@@ -15,6 +15,7 @@
 //! snapshot                                           | routes and clusters as one immutable view
 //! upstream                                           | cluster, endpoint, connector, the HTTP/1 exchange
 //! downstream health                                  | clients' connections and their policy | probes
+//! tunnel                                             | the bytes after an upgrade
 //! pool ports balance routing http1 tls worker        | each knows nothing of the others
 //! net                                                | sockets and their options
 //! config telemetry                                   | import nothing of ours
@@ -40,5 +41,6 @@ pub mod server;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;
 pub mod worker;

@@ -8,6 +8,7 @@ use crate::{
     proxy::Reason,
     snapshot::{GRPC_CODES, Snapshot},
     telemetry::{Page, Totals},
+    tunnel::End,
     upstream::{Cluster, Endpoint, HandshakeCounts},
 };
 
@@ -20,6 +21,7 @@ pub(super) fn render(state: &State) -> String {
     state.recorder.render_into(&mut page);
     listeners(&mut page, state);
     proxy(&mut page, &snapshot);
+    tunnels(&mut page, &snapshot);
     for (index, cluster) in snapshot.clusters.iter().enumerate() {
         requests(&mut page, &snapshot, index, cluster);
         for endpoint in &cluster.endpoints {
@@ -135,6 +137,31 @@ fn proxy(page: &mut Page, snapshot: &Snapshot) {
             total,
         );
     }
+}
+
+fn tunnels(page: &mut Page, snapshot: &Snapshot) {
+    let all = || snapshot.proxy_stats.iter();
+    let opened: u64 = all().map(|stats| stats.tunnels_opened.get()).sum();
+    let mut open = opened;
+    for end in End::ALL {
+        let ended: u64 = all().map(|stats| stats.tunnels_ended[end as usize].get()).sum();
+        open = open.saturating_sub(ended);
+        let help = "Tunnels that have ended, by who ended them or what did.";
+        page.counter(
+            "forebay_proxy_tunnels_ended_total",
+            help,
+            &[("reason", end.as_str())],
+            ended,
+        );
+    }
+    let help = "Client connections and streams that are no longer HTTP, such as WebSockets.";
+    page.gauge("forebay_proxy_tunnels", help, &[], open as f64);
+    page.counter(
+        "forebay_proxy_tunnels_opened_total",
+        "Tunnels that were opened.",
+        &[],
+        opened,
+    );
 }
 
 fn requests(page: &mut Page, snapshot: &Snapshot, index: usize, cluster: &Cluster) {

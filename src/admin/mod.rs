@@ -7,6 +7,7 @@ mod ports;
 mod status;
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{
@@ -146,6 +147,7 @@ struct Admin(Arc<State>);
 
 impl Handle for Admin {
     type Body = Full<Bytes>;
+    type Tunnel = Infallible;
 
     async fn handle(&self, _: &Client, request: &mut Request<Option<Incoming>>) -> Response<Full<Bytes>> {
         let state = &*self.0;
@@ -179,6 +181,10 @@ impl Handle for Admin {
             "text/plain; charset=utf-8",
             format!("{}\n", refusal.details),
         )
+    }
+
+    fn take_tunnel(&self, _: &mut Full<Bytes>) -> Option<Infallible> {
+        None
     }
 
     fn note_refusal(&self, client: &Client, refusal: Refusal) {

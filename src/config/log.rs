@@ -76,7 +76,7 @@ pub enum AccessLogFormat {
 
 /// The fields of an access log record, in the order in which JSON has them. Times of `..._ms` are milliseconds, `bytes`
 /// are those of the response's body.
-pub const ACCESS_LOG_FIELDS: [&str; 20] = [
+pub const ACCESS_LOG_FIELDS: [&str; 21] = [
     "time",
     "client",
     "listener",
@@ -86,6 +86,7 @@ pub const ACCESS_LOG_FIELDS: [&str; 20] = [
     "protocol",
     "status",
     "bytes",
+    "bytes_up",
     "route",
     "cluster",
     "endpoint",

@@ -13,6 +13,7 @@ use super::{
 pub fn warnings(config: &Config) -> Vec<String> {
     let clusters = || config.clusters.iter().map(|(name, cluster)| (shown(name), cluster));
     let mut warnings = unused_clusters(config);
+    warnings.extend(useless_connects(config));
     for listener in &config.listeners {
         warnings.extend(of_listener(listener).into_iter().flatten());
     }
@@ -92,6 +93,24 @@ fn unused_clusters(config: &Config) -> Vec<String> {
         format!("no route leads to the cluster {name}, which therefore gets no request: add one, or leave it out")
     };
     unused.map(sentence).collect()
+}
+
+fn useless_connects(config: &Config) -> impl Iterator<Item = String> {
+    let forwards = config.routes.iter().filter_map(|route| match &route.action {
+        Action::Forward(forward) if forward.connect => Some(&forward.cluster),
+        _ => None,
+    });
+    let only_http2 = |name: &&String| {
+        let cluster = config.clusters.get(*name);
+        cluster.is_some_and(|cluster| cluster.protocol == Protocol::Http2)
+    };
+    forwards.filter(only_http2).map(|name| {
+        let name = shown(name);
+        format!(
+            "a route lets CONNECT through (`connect`) to the cluster {name}, whose endpoints get only HTTP/2, over which \
+             no tunnel goes: write another `protocol`, or leave `connect` out"
+        )
+    })
 }
 
 fn of_listener(listener: &Listener) -> [Option<String>; 4] {
@@ -264,6 +283,22 @@ mod tests {
         ));
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("no route leads to the cluster `o\\\"d`"));
+    }
+
+    #[test]
+    fn tunnels_go_over_http_1() {
+        let route = |protocol: &str| {
+            format!(
+                "[cluster.db]\nendpoints = [\"a:1\"]\n{protocol}\n[[route]]\nhost = \"db\"\ncluster = \"db\"\nconnect = true\n"
+            )
+        };
+        let of = |protocol: &str| warnings_of(&format!("{BEGINNING}{CLUSTER}{}", route(protocol)));
+        let [warning] = of("protocol = \"http2\"").try_into().expect("one warning");
+        assert!(
+            warning.contains("`db`") && warning.contains("leave `connect` out"),
+            "{warning}"
+        );
+        assert_eq!(of("protocol = \"http1\""), Vec::<String>::new());
     }
 
     #[test]

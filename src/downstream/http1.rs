@@ -1,6 +1,7 @@
 //! One HTTP/1 client: an engine while it is busy, a bare socket while it is idle.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
     mem::MaybeUninit,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, Parts};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
@@ -23,8 +24,9 @@ use super::{
     refusal::Refusal,
     serve::serve,
     state::{Broken, Due, State},
+    tunnel::{self, Opened},
 };
-use crate::net;
+use crate::{net, worker::Timers};
 
 /// What a connection that closes with something unread may still send, so that the answer before is not lost to a reset
 /// (RFC 9112 9.6).
@@ -36,9 +38,11 @@ const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 const WRITE_BUFFER: usize = 400 * 1024;
 
 /// How the engine ended.
-enum End<S> {
+enum End<S, T> {
     /// Idle: the socket is parked, with what was read of the next request already.
     Park(S, Bytes),
+    /// The connection is no longer HTTP; with what was read of it already.
+    Tunnel(S, Bytes, Opened<T>),
     /// The connection is over; `S` is what is left to be closed properly.
     Over(S),
     /// The client is told why, then the connection is over.
@@ -68,18 +72,23 @@ pub(super) async fn run<S: Stream, H: Handle>(
         );
         match Box::pin(active).await {
             End::Park(back, read) => (stream, prefix) = (back, read),
-            End::Over(stream) => return Box::pin(close(stream, &state)).await,
+            End::Tunnel(stream, early, opened) => {
+                state.begin_tunnel();
+                let side = tunnel::Connection::new(stream, early, state.listener.timers.clone());
+                return Box::pin(opened.run(side)).await;
+            }
+            End::Over(stream) => return Box::pin(close(stream, &state.listener.timers)).await,
             End::Abort(stream) => return net::reset_on_close(stream.tcp()),
             End::Refuse(mut stream, refusal) => {
                 handler.note_refusal(&client, refusal);
                 let _ = stream.write_all(&refusal.to_bytes()).await;
-                return Box::pin(linger(stream, &state)).await;
+                return Box::pin(linger(stream, &state.listener.timers)).await;
             }
         }
         if prefix.is_empty() {
             match parked(&stream, &state).await {
                 Parked::Wakes => state.unpark(),
-                Parked::Ends => return Box::pin(close(stream, &state)).await,
+                Parked::Ends => return Box::pin(close(stream, &state.listener.timers)).await,
             }
         }
     }
@@ -109,14 +118,15 @@ async fn active<S: Stream, H: Handle>(
     handler: Rc<H>,
     client: Rc<Client>,
     state: Rc<State>,
-) -> End<S> {
+) -> End<S, H::Tunnel> {
     let limits = state.listener.config.limits;
-    let service = {
-        let state = Rc::clone(&state);
-        hyper::service::service_fn(move |request| {
-            serve(Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state), request)
+    let opened = RefCell::new(None);
+    let service = hyper::service::service_fn(|request| {
+        let (handler, client, state) = (Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state));
+        serve(handler, client, state, request, |tunnel, _| {
+            opened.replace(Some(tunnel));
         })
-    };
+    });
     let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http1);
     let mut connection = Builder::new()
         .half_close(S::HALF_CLOSE)
@@ -131,12 +141,22 @@ async fn active<S: Stream, H: Handle>(
         state.poll_due(context).map(Ok)
     })
     .await;
-    let parts = connection.into_parts();
-    let stream = parts.io.into_inner().stream;
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let ClientIo { stream, prefix, .. } = io.into_inner();
     match due {
+        // The engine has counted on somebody who takes the rest of the answer from it.
+        Err(Ok(())) if opened.borrow().is_some() && state.is_write_blocked() => End::Abort(stream),
+        Err(Ok(())) if let Some(opened) = opened.take() => {
+            let early = if prefix.is_empty() {
+                read_buf
+            } else {
+                [read_buf, prefix].concat().into()
+            };
+            End::Tunnel(stream, early, opened)
+        }
         // An empty rest would still hold the engine's whole buffer.
-        Ok(Due::Park) if parts.read_buf.is_empty() => End::Park(stream, Bytes::new()),
-        Ok(Due::Park) => End::Park(stream, parts.read_buf),
+        Ok(Due::Park) if read_buf.is_empty() => End::Park(stream, Bytes::new()),
+        Ok(Due::Park) => End::Park(stream, read_buf),
         Ok(Due::Close) => End::Over(stream),
         // A client that connected ahead of its first request is told nothing: it would take it for the answer.
         Ok(Due::HeaderTimeout) if state.is_nothing_read() => End::Over(stream),
@@ -155,19 +175,19 @@ async fn active<S: Stream, H: Handle>(
 
 /// Closes a connection whose last answer is out. If the client has sent more than was read, a plain close would reset
 /// the connection and could take the answer with it.
-async fn close<S: Stream>(mut stream: S, state: &State) {
+pub(super) async fn close<S: Stream>(mut stream: S, timers: &Timers) {
     match stream.tcp().try_read(&mut [0]) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
             // For TLS, close_notify; for a plain socket the close itself is the FIN.
             let _ = poll_fn(|context| stream.poll_close_notify(context)).await;
         }
         Ok(0) | Err(_) => {}
-        Ok(_) => linger(stream, state).await,
+        Ok(_) => linger(stream, timers).await,
     }
 }
 
 /// Ends our side and reads what the client still sends, within bounds, so that it gets to see the answer.
-async fn linger<S: Stream>(mut stream: S, state: &State) {
+pub(super) async fn linger<S: Stream>(mut stream: S, timers: &Timers) {
     let deadline = Instant::now() + LINGER_TIME;
     let mut left = LINGER_BYTES;
     let drained = async {
@@ -176,7 +196,7 @@ async fn linger<S: Stream>(mut stream: S, state: &State) {
     };
     tokio::select! {
         _ = drained => {}
-        () = state.listener.timers.sleep_until(deadline) => {}
+        () = timers.sleep_until(deadline) => {}
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     io::{ClientIo, Engine, Stream},
     serve::serve,
     state::{Due, State},
+    tunnel::OnWorker,
 };
 
 /// Streams that a client may open and reset again before its connection is closed (CVE-2023-44487).
@@ -38,18 +39,24 @@ pub(super) async fn run<S: Stream, H: Handle>(
 ) {
     state.begin_idle();
     let config = &state.listener.config;
+    let executor = OnWorker::default();
     let service = {
-        let state = Rc::clone(&state);
+        let (state, executor) = (Rc::clone(&state), executor.clone());
         hyper::service::service_fn(move |request| {
-            serve(Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state), request)
+            let (handler, client, state) = (Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state));
+            let executor = executor.clone();
+            serve(handler, client, state, request, move |tunnel, request| {
+                executor.open(tunnel, hyper::upgrade::on(request));
+            })
         })
     };
     let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http2);
-    let mut connection = Builder::new(OnWorker)
+    let mut connection = Builder::new(executor)
         .max_concurrent_streams(config.http2.max_concurrent_streams)
         .initial_stream_window_size(config.http2.stream_window)
         .initial_connection_window_size(config.http2.connection_window)
         .max_header_list_size(u32::try_from(config.limits.max_header_size).unwrap_or(u32::MAX))
+        .enable_connect_protocol()
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .serve_connection(TokioIo::new(io), service);
@@ -82,14 +89,4 @@ pub(super) async fn run<S: Stream, H: Handle>(
         }
     })
     .await;
-}
-
-/// Runs the streams of a connection as tasks of its worker.
-#[derive(Debug, Clone, Copy)]
-struct OnWorker;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
-    fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
-    }
 }

@@ -16,7 +16,7 @@ use super::state::{Ending, State};
 pub(super) struct IdleClients {
     nodes: RefCell<Nodes>,
     parked: Cell<usize>,
-    /// Clients that were parked since this was last asked.
+    /// Clients whose engine has gone, nearly always by parking, since this was last asked.
     newly_parked: Cell<usize>,
 }
 
@@ -86,6 +86,11 @@ impl IdleClients {
         self.parked.set(self.parked.get() + 1);
         self.newly_parked.set(self.newly_parked.get() + 1);
         Parked(self)
+    }
+
+    /// A client's engine is gone for another reason.
+    pub(super) fn note_engine_gone(&self) {
+        self.newly_parked.set(self.newly_parked.get() + 1);
     }
 
     pub(super) fn take_newly_parked(&self) -> usize {

@@ -72,7 +72,7 @@ pub(super) enum Engine {
 pub(super) struct ClientIo<S> {
     pub(super) stream: S,
     /// Read ahead of the engine.
-    prefix: Bytes,
+    pub(super) prefix: Bytes,
     state: Rc<State>,
     engine: Engine,
 }

@@ -198,11 +198,17 @@ pub(super) struct Local {
 pub(super) enum Draining {
     No,
     Yes,
+    /// The time for it is over: what cannot end by itself is cut.
+    Cut,
 }
 
 impl Local {
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.get() == Draining::Yes
+        self.draining.get() != Draining::No
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.draining.get() == Draining::Cut
     }
 }
 

@@ -166,6 +166,14 @@ impl<H: Handle> Listeners<H> {
         self.timers.wake_all();
     }
 
+    /// The drain has taken long enough: tunnels, which may go on for ever, are ended.
+    pub fn cut(&self) {
+        for active in self.active.borrow().iter() {
+            active.local.borrow().draining.set(Draining::Cut);
+        }
+        self.timers.wake_all();
+    }
+
     /// Whether no client is left, nor on its way here from a sibling.
     pub fn is_empty(&self) -> bool {
         self.connections.count.get() == 0 && self.board.connections(self.worker) == 0

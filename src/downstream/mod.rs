@@ -9,6 +9,10 @@
 //! drains, or when it gives way under pressure: always between two requests, and announced by `Connection: close` or
 //! GOAWAY with the answer before where there is one. And at once when the client is too slow ([`state`]).
 //!
+//! # What becomes of a connection that is upgraded?
+//! Its engine ends, and its bytes go on through the handler's [`Tunnel`] ([`tunnel`]): no timeout of this side counts any
+//! more, and it never gives way to others.
+//!
 //! The side is generic over the handler of requests, so that the admin listener is served by the same code.
 
 mod connection;
@@ -24,8 +28,9 @@ mod raw;
 mod refusal;
 mod serve;
 mod state;
+mod tunnel;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -36,11 +41,13 @@ pub use listeners::{Listeners, Message};
 pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
 pub use refusal::Refusal;
 
-use crate::tls::ServerTls;
+use crate::{tls::ServerTls, tunnel::Side};
 
 /// What is done with requests.
 pub trait Handle: 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static;
+
+    type Tunnel: Tunnel;
 
     /// Answers a request, whose body it may take.
     fn handle(
@@ -52,8 +59,23 @@ pub trait Handle: 'static {
     /// The answer to a request whose head is refused.
     fn refuse(&self, client: &Client, request: &Request<Option<Incoming>>, refusal: Refusal) -> Response<Self::Body>;
 
+    /// The tunnel that an answer opens, in the place of its body. Asked only of answers that may.
+    fn take_tunnel(&self, body: &mut Self::Body) -> Option<Self::Tunnel>;
+
     /// Takes note of a client that was turned away without a request that could be read.
     fn note_refusal(&self, client: &Client, refusal: Refusal);
+}
+
+/// The other side of a client's connection that is no longer HTTP.
+pub trait Tunnel: 'static {
+    /// Carries bytes both ways until the end, which it does to both sides. Where `cut` is ready, that is at once.
+    fn run(self, client: impl Side, cut: impl Future<Output = ()>) -> impl Future<Output = ()>;
+}
+
+impl Tunnel for Infallible {
+    async fn run(self, _: impl Side, _: impl Future<Output = ()>) {
+        match self {}
+    }
 }
 
 /// Who sends a request.

@@ -10,13 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     Client, Handle,
     refusal::Refusal,
     state::{Broken, State},
+    tunnel::Opened,
 };
 use crate::http1;
 
@@ -29,6 +30,7 @@ pub(super) fn serve<H: Handle>(
     client: Rc<Client>,
     state: Rc<State>,
     request: Request<Incoming>,
+    opened: impl FnOnce(Opened<H::Tunnel>, &mut Request<Option<Incoming>>),
 ) -> impl Future<Output = Result<Response<Tracked<H::Body>>, Infallible>> {
     let problem = state.begin(|raw| {
         let raw = raw.filter(|raw| raw.starts_with(request.method().as_str().as_bytes()));
@@ -41,13 +43,20 @@ pub(super) fn serve<H: Handle>(
     let mut request = request.map(Some);
     async move {
         let version = request.version();
+        let connects = *request.method() == Method::CONNECT;
         let mut response = match problem {
             None => handler.handle(&client, &mut request).await,
             Some(refusal) => handler.refuse(&client, &request, refusal),
         };
-        let state = &in_flight.0;
-        if state.is_last_request() || problem.is_some() {
-            announce_end(&mut response, version, state);
+        if (response.status() == StatusCode::SWITCHING_PROTOCOLS || connects && response.status().is_success())
+            && let Some(tunnel) = handler.take_tunnel(response.body_mut())
+        {
+            opened(Opened::new(tunnel, in_flight.beyond()), &mut request);
+            if version == Version::HTTP_2 && in_flight.0.is_last_request() {
+                announce_end(&mut response, version, &in_flight.0);
+            }
+        } else if in_flight.0.is_last_request() || problem.is_some() {
+            announce_end(&mut response, version, &in_flight.0);
         }
         let delimited = version != Version::HTTP_10
             || response.body().size_hint().exact().is_some()
@@ -115,7 +124,19 @@ fn announce_end<B>(response: &mut Response<B>, version: Version, state: &State) 
 
 /// A request that has not been answered whole.
 #[derive(Debug)]
-struct InFlight(Rc<State>);
+pub(super) struct InFlight(Rc<State>);
+
+impl InFlight {
+    /// The same for what goes on beyond the answer.
+    fn beyond(&self) -> Self {
+        self.0.begin_beyond();
+        Self(Rc::clone(&self.0))
+    }
+
+    pub(super) fn state(&self) -> &Rc<State> {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

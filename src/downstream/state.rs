@@ -155,6 +155,11 @@ impl State {
         self.raw.borrow_mut().begin(look)
     }
 
+    /// A request goes on beyond its answer.
+    pub(super) fn begin_beyond(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
     /// The answer's last byte has been handed to the engine, or the request is gone.
     pub(super) fn end(&self) {
         let left = self.in_flight.get() - 1;
@@ -228,6 +233,11 @@ impl State {
         }
     }
 
+    /// Whether the client has not taken all that was written.
+    pub(super) fn is_write_blocked(&self) -> bool {
+        self.write_blocked.get().is_some()
+    }
+
     /// The engine tried to answer with this status on its own.
     pub(super) fn note_refused(&self, status: u16) {
         self.refused.set(Some(status));
@@ -260,6 +270,14 @@ impl State {
     pub(super) fn end_with(&self, ending: Ending) {
         self.ending.set(ending);
         self.timer.fire();
+    }
+
+    /// The connection is no longer HTTP, and nothing of this is asked any more. As long as its request counts as in
+    /// flight, it is neither idle nor does it give way.
+    pub(super) fn begin_tunnel(&self) {
+        self.raw.replace(RawHead::default());
+        self.timer.clear();
+        self.listener.idle.note_engine_gone();
     }
 
     pub(super) fn park(&self) {

@@ -53,7 +53,7 @@ pub(super) fn decide(
 }
 
 /// Whether the bytes after this head are no longer HTTP (RFC 9110 9.3.6, 15.2.2).
-pub(super) fn opens_tunnel(method: &Method, status: StatusCode) -> bool {
+pub fn opens_tunnel(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (method == Method::CONNECT && status.is_success())
 }
 

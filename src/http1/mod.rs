@@ -29,7 +29,7 @@ pub use authority::{Authority, AuthorityProblem, parse_authority};
 pub use body::{CHUNK_END, chunk_head, last_chunk};
 pub use chunked::{ChunkedDecoder, ChunkedError, ChunkedLimits, Part};
 pub use field::FieldProblem;
-pub use framing::Framing;
+pub use framing::{Framing, opens_tunnel};
 pub use path::{PathProblem, check_path};
 pub use request::{RequestHead, is_safe_path};
 pub use response::{Limits, ResponseError, ResponseHead, decode_response_head};

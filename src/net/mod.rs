@@ -48,6 +48,11 @@ impl TcpOptions {
     }
 }
 
+/// Whether the connection has been reset or given up, as far as nobody has been told yet.
+pub fn is_broken(stream: &TcpStream) -> bool {
+    !matches!(stream.take_error(), Ok(None))
+}
+
 /// Makes the coming `close()` a reset: nothing stays behind on our side, and nothing waits for the peer.
 ///
 /// Right only for a connection that is to be aborted, or whose end the peer has already announced.

@@ -13,11 +13,13 @@ use super::{
     View,
     grpc::{self, Code},
     reason::Reason,
+    tunnel,
 };
 use crate::{
     downstream::{Client, Listener},
     pool::Reused,
     telemetry::{AccessLog, access_log::Record},
+    tunnel::{End, Tally},
     upstream::{InFlight, Timing},
 };
 
@@ -47,7 +49,7 @@ enum Outcome {
 
 /// What a log line says beyond the counters.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     log: AccessLog,
     time: SystemTime,
     client: std::net::SocketAddr,
@@ -61,6 +63,15 @@ struct Line {
     endpoint: Option<String>,
     timing: Option<Timing>,
     first_byte: Option<Duration>,
+    /// Of a tunnel, which does not keep the snapshot that has them.
+    names: Option<Names>,
+}
+
+/// How the route and the cluster are called.
+#[derive(Debug, Default)]
+struct Names {
+    route: Option<String>,
+    cluster: Option<String>,
 }
 
 impl Account {
@@ -142,6 +153,36 @@ impl Account {
             self.outcome = Outcome::Complete;
         }
     }
+
+    /// Closes the account of a request that was answered with a tunnel, and opens that of the tunnel. The line of the log
+    /// is written at its end.
+    pub(super) fn into_tunnel(mut self) -> tunnel::Account {
+        self.complete();
+        let snapshot = &self.view.snapshot;
+        if let Some(line) = &mut self.line {
+            line.names = Some(Names {
+                route: line.route.and_then(|index| route_name(&self.view, index)),
+                cluster: self.cluster.map(|index| snapshot.clusters[index].name.clone()),
+            });
+        }
+        tunnel::Account {
+            stats: Arc::clone(&snapshot.proxy_stats),
+            worker: self.view.worker,
+            start: self.start,
+            status: self.status,
+            tally: Tally::default(),
+            // As long as nobody says otherwise, it was the client that did not stay.
+            end: End::ClientReset,
+            _in_flight: self.in_flight.take(),
+            line: self.line.take(),
+        }
+        .opened()
+    }
+}
+
+fn route_name(view: &View, index: usize) -> Option<String> {
+    let route = view.snapshot.config.routes.get(index)?;
+    Some(crate::snapshot::route_name(route))
 }
 
 impl Drop for Account {
@@ -188,36 +229,55 @@ impl Line {
             endpoint: None,
             timing: None,
             first_byte: None,
+            names: None,
         }
     }
 
     fn write(&self, account: &Account, reason: Option<Reason>, total: Duration) {
-        let snapshot = &account.view.snapshot;
-        let route = self
-            .route
-            .and_then(|index| snapshot.config.routes.get(index))
-            .map(crate::snapshot::route_name);
+        let route = self.route.and_then(|index| route_name(&account.view, index));
+        let clusters = &account.view.snapshot.clusters;
         self.log.write(&Record {
+            status: (account.status > 0).then_some(account.status),
+            bytes: account.bytes,
+            route: route.as_deref(),
+            cluster: account.cluster.map(|index| clusters[index].name.as_str()),
+            total,
+            reason: reason.map(Reason::as_str),
+            grpc_status: account.grpc.flatten().map(Code::number),
+            ..self.record()
+        });
+    }
+
+    pub(super) fn write_tunnel(&self, account: &tunnel::Account) {
+        let names = self.names.as_ref();
+        self.log.write(&Record {
+            status: Some(account.status),
+            bytes: account.tally.down.get(),
+            bytes_up: Some(account.tally.up.get()),
+            route: names.and_then(|names| names.route.as_deref()),
+            cluster: names.and_then(|names| names.cluster.as_deref()),
+            total: account.start.elapsed(),
+            reason: Some(account.end.as_str()),
+            ..self.record()
+        });
+    }
+
+    /// What is known before the end.
+    fn record(&self) -> Record<'_> {
+        Record {
             listener: &self.listener.name,
             method: Some(self.method.as_str()),
             host: self.host.as_deref(),
             path: Some(&self.path),
             protocol: Some(protocol(self.version)),
-            status: (account.status > 0).then_some(account.status),
-            bytes: account.bytes,
-            route: route.as_deref(),
-            cluster: account.cluster.map(|index| snapshot.clusters[index].name.as_str()),
             endpoint: self.endpoint.as_deref(),
             reused: self.timing.map(|timing| timing.reused == Reused::Yes),
             connect: self.timing.and_then(|timing| timing.connect),
             wait: self.timing.map(|timing| timing.wait),
             first_byte: self.first_byte,
-            total,
-            reason: reason.map(Reason::as_str),
             user_agent: self.user_agent.as_deref(),
-            grpc_status: account.grpc.flatten().map(Code::number),
             ..Record::at(self.time, self.client)
-        });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers of the proxy's own: they say why, in plain words and in `Proxy-Status` (RFC 9209).
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::{body::Source, reason::Reason};
 use crate::{config, downstream::Refusal, proxy::target::Target};
@@ -16,6 +16,15 @@ pub(super) fn failure(reason: Reason, details: &str) -> Response<Source> {
 /// An answer to a request whose head is refused.
 pub(super) fn refusal(refusal: Refusal) -> Response<Source> {
     error(refusal.status, refusal.proxy_error(), refusal.details)
+}
+
+/// Ends an HTTP/1 connection with this answer: what was sent on it cannot be trusted, or was not read whole.
+pub(super) fn announce_close(response: &mut Response<Source>, version: Version) {
+    if version != Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn error(status: StatusCode, proxy_error: &str, details: &str) -> Response<Source> {

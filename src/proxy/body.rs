@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::{
     reason::Reason,
     watch::Stream,
 };
-use crate::upstream::{BodyError, ResponseBody};
+use crate::upstream::{BodyError, ResponseBody, Tunnel};
 
 /// Where the bytes come from.
 #[derive(Debug)]
@@ -23,25 +24,53 @@ pub(super) enum Source {
     Endpoint(ResponseBody),
     /// The same on an HTTP/2 stream, under watch.
     Stream(Rc<Stream>),
+    /// Nowhere: the connection is no longer HTTP.
+    Tunnel(Opened),
     /// The proxy itself.
     Own(Bytes),
+}
+
+/// The endpoint's side of a tunnel.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) endpoint: Tunnel,
+    /// Longest time in which nothing comes.
+    pub(super) idle: Duration,
 }
 
 /// A body and what is to be noted when it ends.
 #[derive(Debug)]
 pub struct Body {
     source: Source,
-    account: Account,
+    /// `None` once the tunnel has it.
+    account: Option<Account>,
 }
 
 impl Body {
     pub(super) fn new(source: Source, account: Account) -> Self {
-        let mut body = Self { source, account };
+        let mut body = Self {
+            source,
+            account: Some(account),
+        };
         // Of an empty one, nobody asks for more.
-        if hyper::body::Body::is_end_stream(&body) {
-            body.account.complete();
+        if !matches!(body.source, Source::Tunnel(_))
+            && hyper::body::Body::is_end_stream(&body)
+            && let Some(account) = &mut body.account
+        {
+            account.complete();
         }
         body
+    }
+
+    /// The tunnel that stands in the place of a body.
+    pub(super) fn take_tunnel(&mut self) -> Option<(Opened, Account)> {
+        match std::mem::replace(&mut self.source, Source::Own(Bytes::new())) {
+            Source::Tunnel(opened) => Some((opened, self.account.take()?)),
+            source => {
+                self.source = source;
+                None
+            }
+        }
     }
 }
 
@@ -54,38 +83,44 @@ impl hyper::body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.source {
+            Source::Tunnel(_) => Poll::Ready(None),
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Endpoint(body) => Pin::new(body).poll_frame(context),
             Source::Stream(stream) => stream.poll_frame(context),
         };
+        let ends = self.is_end_stream();
+        let Some(account) = &mut self.account else {
+            return frame;
+        };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
-                self.account.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                account.add_bytes(frame.data_ref().map_or(0, Bytes::len));
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.account.note_grpc(trailers);
+                    account.note_grpc(trailers);
                 }
             }
             Poll::Ready(Some(Err(error))) => {
                 let reason = Reason::from(error);
-                self.account.fail(reason);
-                if self.account.is_grpc() {
+                account.fail(reason);
+                if account.is_grpc() {
                     let trailers = grpc::trailers(Code::of(reason), &error.to_string());
                     self.source = Source::Own(Bytes::new());
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
             }
-            Poll::Ready(None) => self.account.complete(),
+            Poll::Ready(None) => account.complete(),
             Poll::Pending => {}
         }
-        if self.is_end_stream() {
-            self.account.complete();
+        if ends {
+            account.complete();
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Tunnel(_) => true,
             Source::Own(bytes) => bytes.is_empty(),
             Source::Endpoint(body) => body.is_end_stream(),
             Source::Stream(stream) => stream.is_end_stream(),
@@ -94,6 +129,7 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Endpoint(body) => body.size_hint(),
             Source::Stream(stream) => stream.size_hint(),

@@ -11,7 +11,7 @@ use crate::{
     downstream::Client,
     http1::RequestHead,
     snapshot::ForwardTo,
-    upstream::{Encode, Endpoint, Expectation, Fits, KeepAlive, Repeat, RequestFraming, take_write},
+    upstream::{Encode, Endpoint, Expectation, Fits, KeepAlive, Opens, Repeat, RequestFraming, take_write},
 };
 
 /// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
@@ -38,6 +38,7 @@ pub(super) struct Head<'a> {
     pub(super) forwarding: &'a Forwarding,
     pub(super) to: &'a ForwardTo,
     pub(super) framing: RequestFraming,
+    pub(super) opens: &'a Opens,
     pub(super) expectation: Expectation,
 }
 
@@ -103,8 +104,15 @@ impl Encode for Head<'_> {
         if self.framing == RequestFraming::Chunked {
             head.chunked();
         }
-        if keep_alive == KeepAlive::No {
-            head.raw_field("connection", b"close");
+        match self.opens {
+            // An endpoint that changes the protocol has no use for another word on the connection; if it does not, the
+            // connection ends all the same.
+            Opens::Upgrade(upgrade) => {
+                head.raw_field("connection", b"upgrade");
+                head.field(&header::UPGRADE, &upgrade.protocols);
+            }
+            Opens::Nothing | Opens::Connect if keep_alive == KeepAlive::No => head.raw_field("connection", b"close"),
+            Opens::Nothing | Opens::Connect => {}
         }
         head.finish();
         // The memory of the client's fields serves those of the answer.
@@ -204,7 +212,9 @@ enum Host<'a> {
 impl Head<'_> {
     fn path<'t>(&self, target: &Target<'t>) -> Cow<'t, str> {
         match &self.to.replace_prefix {
-            Some((cut, with)) if target.whole != "*" => replace_prefix(target, *cut, with).into(),
+            Some((cut, with)) if target.whole != "*" && *self.opens != Opens::Connect => {
+                replace_prefix(target, *cut, with).into()
+            }
             _ => target.whole.into(),
         }
     }

@@ -6,10 +6,13 @@
 mod account;
 mod answer;
 mod body;
+mod extended;
 mod forward;
 mod grpc;
 mod reason;
 mod target;
+mod tunnel;
+mod upgrade;
 mod via;
 mod watch;
 
@@ -21,11 +24,12 @@ use std::{
 };
 
 use account::Account;
+use answer::announce_close;
 use arc_swap::ArcSwap;
-use body::Source;
+use body::{Opened, Source};
 use forward::Head;
 use grpc::Code;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use target::Target;
 use tokio::time::Instant;
@@ -33,6 +37,7 @@ use watch::Streams;
 
 pub use body::Body;
 pub use reason::Reason;
+pub use tunnel::Tunnel;
 
 use crate::{
     balance::PickState,
@@ -42,7 +47,7 @@ use crate::{
     routing,
     snapshot::{Action, ForwardTo, Snapshot},
     telemetry::access_log::Record,
-    upstream::{self, Expectation, Failed, Fits, Local, Outgoing, RequestFraming},
+    upstream::{self, Expectation, Failed, Fits, Local, Opens, Outgoing, RequestFraming},
     worker::Timers,
 };
 
@@ -112,6 +117,7 @@ impl Proxy {
         client: &Client,
         request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
+        extended::translate(request);
         let target = match check(client, request) {
             Ok(target) => target,
             Err((reason, details)) => return reject(account, reason, details, request),
@@ -123,7 +129,11 @@ impl Proxy {
             method,
             headers,
         };
-        let Some(route) = view.snapshot.router.find(&wanted) else {
+        let found = view.snapshot.router.find(&wanted);
+        if let Some((reason, details)) = upgrade::refusal(request, found.map(|route| &route.action)) {
+            return reject(account, reason, details, request);
+        }
+        let Some(route) = found else {
             return fail(account, Reason::NoRoute, "no route matches this host, path and method");
         };
         account.route(route.index);
@@ -158,8 +168,13 @@ impl Proxy {
         };
         let version = request.version();
         let framing = request.body().as_ref().map_or(RequestFraming::None, forward::framing);
+        let opens = match upgrade::opens(request, framing, &to.upgrade) {
+            Ok(opens) => opens,
+            Err(details) => return reject(account, Reason::BadRequest, details, request),
+        };
         let outgoing = Outgoing {
             method: request.method().clone(),
+            opens: opens.clone(),
             fits: sent.fits,
             identity: sent.identity,
             repeat: forward::repeat(to, request),
@@ -174,6 +189,7 @@ impl Proxy {
                 forwarding: &view.snapshot.config.forwarding,
                 to,
                 framing,
+                opens: &opens,
                 expectation,
             },
         };
@@ -186,15 +202,21 @@ impl Proxy {
             Ok(answer) => {
                 account.answered(answer.in_flight, answer.timing);
                 account.note_grpc(&answer.headers);
-                let mut response = Response::new(self.source(answer.body, client, version));
+                let mut response = match answer.body.into_tunnel() {
+                    Ok(endpoint) => tunnel(endpoint, to),
+                    Err(body) => Response::new(self.source(body, client, version)),
+                };
                 *response.status_mut() = answer.status;
                 *response.headers_mut() = answer.headers;
+                if let Err((reason, details)) = upgrade::finish(&mut response, &opens, answer.upgrade, version) {
+                    return fail(account, reason, details);
+                }
                 add_via(response.headers_mut(), view, answer.version);
                 response
             }
             Err(failed) => {
                 let mut response = unanswered(account, &failed);
-                if framing != RequestFraming::None {
+                if framing != RequestFraming::None || opens == Opens::Connect {
                     announce_close(&mut response, version);
                 }
                 response
@@ -213,6 +235,7 @@ impl Proxy {
 
 impl Handle for Proxy {
     type Body = Body;
+    type Tunnel = Tunnel;
 
     async fn handle(&self, client: &Client, request: &mut Request<Option<Incoming>>) -> Response<Body> {
         let start = Instant::now();
@@ -226,6 +249,16 @@ impl Handle for Proxy {
         let mut account = Account::open(self.view(), Instant::now(), client, request);
         account.fail(Reason::BadRequest);
         finish(answer::refusal(refusal), account)
+    }
+
+    fn take_tunnel(&self, body: &mut Body) -> Option<Tunnel> {
+        let (Opened { endpoint, idle }, account) = body.take_tunnel()?;
+        Some(Tunnel {
+            endpoint,
+            account: account.into_tunnel(),
+            timer: self.timers.timer(),
+            idle,
+        })
     }
 
     fn note_refusal(&self, client: &Client, refusal: Refusal) {
@@ -282,9 +315,6 @@ fn finish(response: Response<Source>, mut account: Account) -> Response<Body> {
 
 /// What is wrong with a request before it is routed.
 fn check<'a, B>(client: &Client, request: &'a Request<B>) -> Result<Target<'a>, (Reason, &'static str)> {
-    if *request.method() == Method::CONNECT {
-        return Err((Reason::MethodNotAllowed, "CONNECT is not allowed here"));
-    }
     let target = Target::of(request).map_err(|details| (Reason::BadRequest, details))?;
     if request.headers().contains_key(header::CONNECTION) {
         forward::check_connection(request.headers()).map_err(|details| (Reason::BadRequest, details))?;
@@ -299,6 +329,11 @@ fn check<'a, B>(client: &Client, request: &'a Request<B>) -> Result<Target<'a>, 
         ));
     }
     Ok(target)
+}
+
+fn tunnel(endpoint: upstream::Tunnel, to: &ForwardTo) -> Response<Source> {
+    let idle = to.cluster.timeouts.tunnel_idle;
+    Response::new(Source::Tunnel(Opened { endpoint, idle }))
 }
 
 /// RFC 9110 10.1.1: the one expectation there is.
@@ -324,15 +359,6 @@ fn fail(account: &mut Account, reason: Reason, details: &str) -> Response<Source
         return grpc::failure(reason, details);
     }
     answer::failure(reason, details)
-}
-
-/// Ends an HTTP/1 connection with this answer: what was sent on it cannot be trusted, or was not read whole.
-fn announce_close(response: &mut Response<Source>, version: Version) {
-    if version != Version::HTTP_2 {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
 }
 
 fn unanswered(account: &mut Account, failed: &Failed) -> Response<Source> {

@@ -15,6 +15,7 @@ pub enum Reason {
     BadRequest,
     Misdirected,
     MethodNotAllowed,
+    UnknownProtocol,
     ExpectationFailed,
     NoRoute,
     NoEndpoint,
@@ -39,6 +40,7 @@ pub enum Reason {
     MalformedResponse,
     ResponseHeadTooLarge,
     UnexpectedUpgrade,
+    NoUpgrade,
     WriteTimeout,
     FirstByteTimeout,
     RequestTimeout,
@@ -53,10 +55,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::BadRequest,
         Self::Misdirected,
         Self::MethodNotAllowed,
+        Self::UnknownProtocol,
         Self::ExpectationFailed,
         Self::NoRoute,
         Self::NoEndpoint,
@@ -81,6 +84,7 @@ impl Reason {
         Self::MalformedResponse,
         Self::ResponseHeadTooLarge,
         Self::UnexpectedUpgrade,
+        Self::NoUpgrade,
         Self::WriteTimeout,
         Self::FirstByteTimeout,
         Self::RequestTimeout,
@@ -113,6 +117,7 @@ impl Reason {
             Self::BadRequest => ("bad-request", S::BAD_REQUEST, "http_request_error"),
             Self::Misdirected => ("misdirected", S::MISDIRECTED_REQUEST, "http_request_error"),
             Self::MethodNotAllowed => ("method-not-allowed", S::METHOD_NOT_ALLOWED, "http_request_denied"),
+            Self::UnknownProtocol => ("unknown-protocol", S::NOT_IMPLEMENTED, "http_request_denied"),
             Self::ExpectationFailed => ("expectation-failed", S::EXPECTATION_FAILED, "http_request_error"),
             Self::NoRoute => ("no-route", S::NOT_FOUND, "destination_not_found"),
             Self::NoEndpoint => ("no-endpoint", S::SERVICE_UNAVAILABLE, "destination_unavailable"),
@@ -141,6 +146,7 @@ impl Reason {
                 "http_response_header_section_size",
             ),
             Self::UnexpectedUpgrade => ("unexpected-upgrade", S::BAD_GATEWAY, "http_upgrade_failed"),
+            Self::NoUpgrade => ("no-upgrade", S::BAD_GATEWAY, "http_upgrade_failed"),
             Self::WriteTimeout => ("write-timeout", S::GATEWAY_TIMEOUT, "connection_write_timeout"),
             Self::FirstByteTimeout => ("first-byte-timeout", S::GATEWAY_TIMEOUT, "http_response_timeout"),
             Self::RequestTimeout => ("request-timeout", S::GATEWAY_TIMEOUT, "http_response_timeout"),

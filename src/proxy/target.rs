@@ -1,6 +1,9 @@
 //! What a request asks for: one authority and one path, from which routing, log and endpoint all draw.
 
-use http::{Method, Request, Version, header, uri::PathAndQuery};
+use http::{
+    Method, Request, Version, header,
+    uri::{Authority, PathAndQuery},
+};
 
 use crate::http1;
 
@@ -15,13 +18,16 @@ pub(super) struct Target<'a> {
     pub(super) path: &'a str,
     /// With its `?`, or empty.
     pub(super) query: &'a str,
-    /// The whole as it stands in the request line; `*` for `OPTIONS *`.
+    /// The whole as it stands in the request line; `*` for `OPTIONS *`, the authority for CONNECT.
     pub(super) whole: &'a str,
 }
 
 impl<'a> Target<'a> {
     /// The same of a request that has passed [`Target::of`], without looking at it again; `host` is left with its port.
     pub(super) fn of_checked<B>(request: &'a Request<B>) -> Self {
+        if *request.method() == Method::CONNECT {
+            return Self::of_connect(request.uri().authority().map_or("", Authority::as_str), "");
+        }
         let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let path = if whole == "*" { "/" } else { request.uri().path() };
         let query = if whole == "*" {
@@ -49,6 +55,9 @@ impl<'a> Target<'a> {
     /// # Errors
     /// What is wrong, in plain words (RFC 9110 7.2, RFC 9112 3.2).
     pub(super) fn of<B>(request: &'a Request<B>) -> Result<Self, &'static str> {
+        if *request.method() == Method::CONNECT {
+            return Self::connect(request);
+        }
         let authority = authority(request)?;
         let host = if authority.is_empty() {
             ""
@@ -79,6 +88,33 @@ impl<'a> Target<'a> {
     }
 }
 
+impl<'a> Target<'a> {
+    /// The target of a CONNECT request: a host and a port, and nothing else (RFC 9110 9.3.6).
+    fn connect<B>(request: &'a Request<B>) -> Result<Self, &'static str> {
+        let uri = request.uri();
+        let authority = authority(request)?;
+        if uri.authority().is_none() || uri.scheme().is_some() || uri.path_and_query().is_some() {
+            return Err("the target of CONNECT is a host with its port");
+        }
+        let http1::Authority { host, port } =
+            http1::parse_authority(authority.as_bytes()).map_err(|problem| problem.description())?;
+        if port.is_none() {
+            return Err("the target of CONNECT has no port");
+        }
+        Ok(Self::of_connect(authority, host))
+    }
+
+    fn of_connect(authority: &'a str, host: &'a str) -> Self {
+        Self {
+            authority,
+            host,
+            path: "/",
+            query: "",
+            whole: authority,
+        }
+    }
+}
+
 /// The one authority of a request. Where there is both one in the request line and a Host field, they must agree.
 fn authority<B>(request: &Request<B>) -> Result<&str, &'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
@@ -89,7 +125,7 @@ fn authority<B>(request: &Request<B>) -> Result<&str, &'static str> {
     if hosts.next().is_some() {
         return Err("Host is repeated");
     }
-    match (request.uri().authority().map(http::uri::Authority::as_str), host) {
+    match (request.uri().authority().map(Authority::as_str), host) {
         (Some(line), Some(host)) if !line.eq_ignore_ascii_case(host) => {
             Err("the request line and Host name different hosts")
         }

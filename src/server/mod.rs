@@ -35,6 +35,9 @@ use crate::{
 /// The metric of reloads, by `outcome`.
 const RELOADS: &str = "forebay_reload_total";
 
+/// How long tunnels may take to end once they are told to.
+const CUT_WAIT: Duration = Duration::from_millis(250);
+
 /// Why the proxy could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -276,6 +279,9 @@ impl Control {
             () = self.crew.ended() => tracing::info!("drained"),
             () = tokio::time::sleep(timeout) => {
                 tracing::warn!("the drain timeout has passed: what still runs is cut");
+                self.crew.cut();
+                // Tunnels end at once, and are written into the log; nothing else is waited for.
+                let _ = tokio::time::timeout(CUT_WAIT, self.crew.ended()).await;
             }
             () = self.signals.end() => {
                 tracing::warn!("ended by a second signal");

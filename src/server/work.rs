@@ -45,6 +45,8 @@ pub(super) enum Command {
     },
     Close(Arc<Listener>),
     Drain,
+    /// What a drain cannot wait for any longer is ended.
+    Cut,
 }
 
 /// All workers, as the control thread sees them.
@@ -118,6 +120,10 @@ impl Crew {
         self.tell(|| Command::Drain);
     }
 
+    pub(super) fn cut(&self) {
+        self.tell(|| Command::Cut);
+    }
+
     /// Waits until all workers have ended.
     ///
     /// Cancellation: nothing is lost.
@@ -151,13 +157,17 @@ async fn work(
     let alarm = Arc::new(Alarm(Notify::new()));
     let waker = Waker::from(Arc::clone(&alarm));
     let mut draining = false;
+    let mut hears = true;
     loop {
         tokio::select! {
-            command = commands.recv(), if !draining => match command {
+            command = commands.recv(), if hears => match command {
                 None | Some(Command::Drain) => {
+                    hears = command.is_some();
                     listeners.drain();
                     draining = true;
                 }
+                Some(Command::Cut) => listeners.cut(),
+                Some(_) if draining => {}
                 Some(command) => obey(&listeners, command),
             },
             Some(message) = seat.recv() => listeners.receive(message),
@@ -231,7 +241,7 @@ fn obey(listeners: &Rc<Listeners<Proxy>>, command: Command) {
         }
         Command::Update { listener, config, tls } => listeners.update(&listener, &config, tls.as_ref()),
         Command::Close(listener) => listeners.close(&listener),
-        Command::Drain => {}
+        Command::Drain | Command::Cut => {}
     }
 }
 

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use clusters::describe_metrics;
 pub use route::{Action, ForwardTo, Route, route_name};
-pub use stats::{ClusterStats, GRPC_CODES, ProxyStats, REASONS, Stats};
+pub use stats::{ClusterStats, GRPC_CODES, ProxyStats, REASONS, Stats, TUNNEL_ENDS};
 
 use crate::{
     config,

@@ -27,6 +27,9 @@ pub struct ForwardTo {
     /// Length of the path prefix that is cut off, and what stands in its place.
     pub replace_prefix: Option<(usize, String)>,
     pub host_header: config::HostHeader,
+    /// As in [`config::Forward`]; nothing where the endpoints get only HTTP/2, on whose streams no tunnel is asked for.
+    pub upgrade: Vec<String>,
+    pub connect: bool,
     pub request_headers: config::HeaderEdits,
 }
 
@@ -59,6 +62,12 @@ fn forward_to(forward: &config::Forward, route: &config::Route, clusters: &[Arc<
         cluster_index,
         replace_prefix: forward.replace_prefix.as_ref().map(put),
         host_header: forward.host_header.clone(),
+        upgrade: if cluster.speaks_http1() {
+            forward.upgrade.clone()
+        } else {
+            Vec::new()
+        },
+        connect: forward.connect && cluster.speaks_http1(),
         request_headers: route.request_headers.clone(),
     }
 }

@@ -45,6 +45,9 @@ pub struct ProxyStats {
     pub responses: [Counter; 6],
     /// By `proxy::Reason`.
     pub failures: [Counter; REASONS],
+    pub tunnels_opened: Counter,
+    /// By `tunnel::End`.
+    pub tunnels_ended: [Counter; TUNNEL_ENDS],
 }
 
 impl Default for ProxyStats {
@@ -52,6 +55,8 @@ impl Default for ProxyStats {
         Self {
             responses: Default::default(),
             failures: std::array::from_fn(|_| Counter::default()),
+            tunnels_opened: Counter::default(),
+            tunnels_ended: Default::default(),
         }
     }
 }
@@ -78,4 +83,7 @@ pub const GRPC_CODES: [&str; 17] = [
 ];
 
 /// Room for every `proxy::Reason`, which lives on a higher floor; a test there holds this to it.
-pub const REASONS: usize = 37;
+pub const REASONS: usize = 39;
+
+/// As [`REASONS`], for every `tunnel::End`.
+pub const TUNNEL_ENDS: usize = 6;

@@ -13,7 +13,9 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::io::poll_read_buf;
 
-use super::{buffers, connection::Connection, exchange::Sending, http2::Http2Body, upload::UploadError};
+use super::{
+    buffers, connection::Connection, exchange::Sending, http2::Http2Body, tunnel::Tunnel, upload::UploadError,
+};
 use crate::{
     http1::{ChunkedDecoder, ChunkedError, ChunkedLimits, Framing, Part},
     pool::{CloseReason, Pooled},
@@ -32,6 +34,8 @@ enum State {
     Whole(Bytes),
     Streaming(Box<Streaming>),
     Http2(Box<Http2Body>),
+    /// No body: the connection is no longer HTTP.
+    Tunnel(Tunnel),
     /// Given up on; the client is told with the next poll.
     Cut,
     Failed,
@@ -95,7 +99,7 @@ impl ResponseBody {
             }
             // Resets the stream.
             State::Http2(_) => {}
-            State::Whole(_) | State::Cut | State::Failed => return,
+            State::Whole(_) | State::Tunnel(_) | State::Cut | State::Failed => return,
         }
         self.0 = State::Cut;
     }
@@ -106,6 +110,19 @@ impl ResponseBody {
 
     pub(super) fn http2(body: Http2Body) -> Self {
         Self(State::Http2(Box::new(body)))
+    }
+
+    /// No body, but a connection that is no longer HTTP.
+    pub(super) fn tunnel(connection: Pooled<Connection>) -> Self {
+        Self(State::Tunnel(Tunnel::new(connection)))
+    }
+
+    /// The tunnel that the answer opened, if it did.
+    pub fn into_tunnel(self) -> Result<Tunnel, Self> {
+        match self.0 {
+            State::Tunnel(tunnel) => Ok(tunnel),
+            state => Err(Self(state)),
+        }
     }
 
     /// The body that follows a head which has just been read. If all of it came with the head, the connection goes back
@@ -302,6 +319,7 @@ impl Body for ResponseBody {
             State::Whole(body) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(body))))),
             State::Streaming(streaming) => streaming,
             State::Http2(body) => return body.poll_frame(context),
+            State::Tunnel(_) => return Poll::Ready(None),
             State::Cut => {
                 self.0 = State::Failed;
                 return Poll::Ready(Some(Err(BodyError::ClientStalled)));
@@ -328,6 +346,7 @@ impl Body for ResponseBody {
             State::Whole(body) => body.is_empty(),
             State::Streaming(streaming) => streaming.connection.is_none(),
             State::Http2(body) => body.is_end_stream(),
+            State::Tunnel(_) => true,
             State::Cut | State::Failed => false,
         }
     }
@@ -341,6 +360,7 @@ impl Body for ResponseBody {
                 Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
             },
             State::Http2(body) => body.size_hint(),
+            State::Tunnel(_) => SizeHint::with_exact(0),
             State::Cut | State::Failed => SizeHint::default(),
         }
     }

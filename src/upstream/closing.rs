@@ -7,12 +7,13 @@
 //! | nothing is wrong, `fin` | FIN | a TIME_WAIT of 60 s, or FIN_WAIT2 while the endpoint does not close |
 //! | one side has announced the close | the endpoint's FIN is waited for, then RST; or as above if it does not come | nothing |
 //! | broken off, closed by the endpoint, silent | RST | nothing |
+//! | a tunnel of which both sides sent a FIN | nothing more | a TIME_WAIT of 60 s if our FIN came first |
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Shut};
 use crate::{
     config::Close,
     net::{self, sockopt},
@@ -94,6 +95,14 @@ fn manner(kind: Kind, policy: Close) -> Manner {
 
 /// Ends `connection` and tells `end` who was first.
 pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) {
+    match connection.shut {
+        Shut::No => {}
+        Shut::Fin(first) => return both_fins(connection, end, first, now),
+        Shut::Reset => {
+            let first = connection.received.unwrap_or(FirstClose::OurReset);
+            return reset(connection, end, first);
+        }
+    }
     let kind = kind(end.reason, end.manner);
     let silent = connection.reservation.ledger().is_silent(now);
     match manner(kind, end.manner) {
@@ -117,6 +126,23 @@ pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) 
 fn reset(connection: Connection, end: End<Connection>, first: FirstClose) {
     net::reset_on_close(connection.wire.tcp());
     drop_and_tell(connection, end, first);
+}
+
+/// A connection whose own FIN is out. The kernel keeps a TIME_WAIT for it, whatever the options of the socket, if that was
+/// the first FIN and the endpoint's has followed.
+fn both_fins(connection: Connection, end: End<Connection>, first: FirstClose, now: Instant) {
+    if connection.received != Some(FirstClose::EndpointFin) {
+        return reset(connection, end, first);
+    }
+    tell(&connection, &end, first);
+    let Connection { wire, reservation, .. } = connection;
+    drop(wire);
+    if first == FirstClose::OurFin {
+        reservation.left_time_wait(now);
+    } else {
+        reservation.left_fin(now);
+    }
+    end.done(first);
 }
 
 fn plain_fin(mut connection: Connection, end: End<Connection>, now: Instant) {

@@ -50,6 +50,11 @@ impl Cluster {
         }
     }
 
+    /// Whether its endpoints can be spoken to over HTTP/1.1.
+    pub fn speaks_http1(&self) -> bool {
+        self.protocol != config::Protocol::Http2
+    }
+
     /// What the connection of a request for `host` (without its port) has to be opened for; `None`: all are alike.
     pub fn identity(&self, host: &str, client: SocketAddr) -> Option<Identity> {
         let Keyed { by_host, by_client } = self.keyed;

@@ -20,8 +20,19 @@ pub struct Connection {
     pub(super) read: BytesMut,
     /// How the endpoint has closed, if an exchange has met that.
     pub(super) received: Option<FirstClose>,
+    pub(super) shut: Shut,
     pub(super) reservation: Reservation,
     identity: Option<Box<Identity>>,
+}
+
+/// How far a tunnel has ended its connection, which is the only one whose sides end one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shut {
+    No,
+    /// Our FIN is out; this was the first end of the two.
+    Fin(FirstClose),
+    /// It is to be reset.
+    Reset,
 }
 
 impl Connection {
@@ -30,6 +41,7 @@ impl Connection {
             wire,
             read: BytesMut::new(),
             received: None,
+            shut: Shut::No,
             reservation,
             identity: identity.cloned().map(Box::new),
         }

@@ -18,6 +18,7 @@ use super::{
     connection::Connection,
     patience::{Overdue, Patience, Watch},
     request_body::WaitsFor,
+    tunnel::Opens,
     upload::{Upload, UploadError},
 };
 use crate::{
@@ -41,7 +42,7 @@ pub enum ExchangeError {
     Malformed(ResponseError),
     #[error("the endpoint sent more than {MAX_INTERIM} interim answers")]
     TooManyInterim,
-    #[error("the endpoint changed the protocol, which nobody had asked for")]
+    #[error("the endpoint changed to a protocol that nobody had asked for")]
     UnexpectedUpgrade,
     #[error("the endpoint did not take the request in time")]
     WriteTimeout,
@@ -84,6 +85,7 @@ impl ExchangeError {
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) method: Method,
+    pub(super) opens: Opens,
     pub(super) upload: Upload,
     /// Empty; its memory is used for the fields of the answer.
     pub(super) recycled: HeaderMap,
@@ -91,6 +93,13 @@ pub(super) struct Sending {
     pub(super) last_use: Option<CloseReason>,
     pub(super) timer: Timer,
     pub(super) patience: Patience,
+}
+
+impl Sending {
+    /// Whether the connection is a tunnel from here on: as the request has asked, and behind the whole of it.
+    pub(super) fn opens(&self, head: &ResponseHead) -> bool {
+        self.upload.is_done() && self.opens.is_granted_by(head)
+    }
 }
 
 /// When an endpoint is given up that has not answered yet.
@@ -207,7 +216,10 @@ impl State<'_> {
     }
 
     fn sort(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, ExchangeError> {
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        if http1::opens_tunnel(&self.sending.method, head.status) {
+            if self.sending.opens(&head) {
+                return Ok(Some(head));
+            }
             return Err(ExchangeError::UnexpectedUpgrade);
         }
         if !head.status.is_informational() {

@@ -2,7 +2,7 @@
 //!
 //! [`send()`] is the way of one request: pick an endpoint ([`Cluster`]), take a connection of its pool or open one
 //! ([`find`], [`connector`]), write the request ([`upload`]), read the head of the answer ([`mod@exchange`]) and stream its
-//! body back ([`ResponseBody`]), at whose end the connection is checked in or ended ([`closing`]).
+//! body back ([`ResponseBody`]), or carry what follows it ([`Tunnel`]), at whose end the connection is checked in or ended ([`closing`]).
 
 mod body;
 mod buffers;
@@ -20,6 +20,7 @@ mod probe;
 mod request_body;
 mod send;
 mod stale;
+mod tunnel;
 mod upload;
 mod warm;
 mod wire;
@@ -37,4 +38,5 @@ pub use probe::{ProbeConnection, connect_probe};
 pub use request_body::{Expectation, RequestFraming};
 pub use send::{Answer, Encode, Failed, Fits, Local, Outgoing, Repeat, SendError, Timing, send};
 pub use stale::StaleOutcome;
+pub use tunnel::{Opens, Tunnel, Upgrade};
 pub use warm::warm;

@@ -12,7 +12,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::{
@@ -27,6 +27,7 @@ use super::{
     patience::Patience,
     request_body::{Expectation, RequestBody, RequestFraming},
     stale::StaleOutcome,
+    tunnel::Opens,
     upload::Upload,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub struct Outgoing<E> {
     pub method: Method,
     /// See [`Cluster::identity`].
     pub identity: Option<Identity>,
+    pub opens: Opens,
     pub encode: E,
     pub fits: Fits,
     pub repeat: Repeat,
@@ -97,6 +99,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The endpoint's.
     pub version: Version,
+    /// The protocol that the connection has changed to.
+    pub upgrade: Option<HeaderValue>,
     pub body: ResponseBody,
     pub in_flight: InFlight,
     pub timing: Timing,
@@ -176,7 +180,8 @@ pub fn send<'a, E: Encode>(
     mut outgoing: Outgoing<E>,
 ) -> impl Future<Output = Result<Answer, Failed>> {
     async move {
-        if cluster.protocol != Protocol::Http1 {
+        // An endpoint that lets us choose gets an upgrade over HTTP/1.1.
+        if cluster.protocol != Protocol::Http1 && outgoing.opens == Opens::Nothing {
             return Box::pin(http2::send(cluster, local, outgoing)).await;
         }
         let identity = outgoing.identity.take();
@@ -241,6 +246,7 @@ fn send_http1<'a, E: Encode>(
                 status: head.status,
                 headers: head.headers,
                 version: head.version.into(),
+                upgrade: head.upgrade,
                 body,
                 in_flight,
                 timing,
@@ -303,6 +309,7 @@ impl Sending {
                 RequestBody::new(outgoing.body, outgoing.framing, outgoing.expectation, replay),
             ),
             method: outgoing.method,
+            opens: outgoing.opens,
             recycled,
             last_use,
             timer: local.timers.timer(),
@@ -329,6 +336,9 @@ impl Request<'_> {
                 Ok(head) => {
                     if let Some(timeout) = head.keep_alive_timeout {
                         pooled.note_stated_timeout(timeout);
+                    }
+                    if self.sending.opens(&head) {
+                        return Ok((head, ResponseBody::tunnel(pooled)));
                     }
                     let keep_alive = if head.keep_alive { KeepAlive::Yes } else { KeepAlive::No };
                     let body = ResponseBody::new(pooled, head.framing, keep_alive, self.sending, self.local.worker);

@@ -42,4 +42,5 @@ mod support;
 mod tcp;
 mod timewait;
 mod tls;
+mod tunnels;
 mod workers;

@@ -124,7 +124,7 @@ fn python() {
                 .arg(site.path())
                 .arg(protocol),
         );
-        check(announced(&python));
+        check(tools::announced(&python));
     }
 }
 
@@ -145,24 +145,9 @@ fn node() {
           });\n\
         }).listen(0, '127.0.0.1', () => console.log('port', server.address().port));\n";
     let node = Tool::start(Command::new("node").args(["-e", script]).arg(site.path()));
-    let address = announced(&node);
+    let address = tools::announced(&node);
     check(address);
     let body = pattern(3 << 20);
     let echo = Proxy::to(&[address]).start().connect().post("/", &body);
     assert!(echo.body == body, "the echo differs");
-}
-
-/// The address of a server that prints `port N`.
-fn announced(server: &Tool) -> SocketAddr {
-    assert!(
-        server.stdout.wait_for("port "),
-        "the server does not start: {:?}",
-        server.stderr.all()
-    );
-    let lines = server.stdout.all();
-    let port = lines
-        .iter()
-        .find_map(|line| line.strip_prefix("port "))
-        .expect("the line is there");
-    SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("a port is a number")))
 }

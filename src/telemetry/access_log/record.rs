@@ -24,6 +24,8 @@ pub struct Record<'a> {
     pub status: Option<u16>,
     /// Bytes of the response's body that were sent to the client.
     pub bytes: u64,
+    /// Bytes of a tunnel that were sent to the endpoint; those to the client are in `bytes`.
+    pub bytes_up: Option<u64>,
     pub route: Option<&'a str>,
     pub cluster: Option<&'a str>,
     pub endpoint: Option<&'a str>,
@@ -56,6 +58,7 @@ impl Record<'_> {
             protocol: None,
             status: None,
             bytes: 0,
+            bytes_up: None,
             route: None,
             cluster: None,
             endpoint: None,
@@ -83,6 +86,7 @@ pub enum Field {
     Protocol,
     Status,
     Bytes,
+    BytesUp,
     Route,
     Cluster,
     Endpoint,
@@ -97,7 +101,7 @@ pub enum Field {
 }
 
 impl Field {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Time,
         Self::Client,
         Self::Listener,
@@ -107,6 +111,7 @@ impl Field {
         Self::Protocol,
         Self::Status,
         Self::Bytes,
+        Self::BytesUp,
         Self::Route,
         Self::Cluster,
         Self::Endpoint,
@@ -132,6 +137,7 @@ impl Field {
             Self::Protocol => "protocol",
             Self::Status => "status",
             Self::Bytes => "bytes",
+            Self::BytesUp => "bytes_up",
             Self::Route => "route",
             Self::Cluster => "cluster",
             Self::Endpoint => "endpoint",
@@ -168,6 +174,7 @@ impl Field {
                 .status
                 .map_or(Value::Absent, |status| Value::Number(status.into())),
             Self::Bytes => Value::Number(record.bytes),
+            Self::BytesUp => record.bytes_up.map_or(Value::Absent, Value::Number),
             Self::Route => record.route.into(),
             Self::Cluster => record.cluster.into(),
             Self::Endpoint => record.endpoint.into(),
@@ -290,6 +297,7 @@ mod tests {
             protocol: Some("HTTP/1.1"),
             status: Some(200),
             bytes: 17,
+            bytes_up: Some(4),
             route: Some("r"),
             cluster: Some("api"),
             endpoint: Some("10.0.0.11:9000"),
@@ -309,7 +317,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": "2026-11-22T18:16:41.023Z", "client": "10.0.0.9:4711", "listener": "public", "method": "GET",
             "host": "shop.example", "path": "/a?b=\"c\"", "protocol": "HTTP/1.1", "status": 200, "bytes": 17,
-            "route": "r", "cluster": "api", "endpoint": "10.0.0.11:9000", "reused": true, "connect_ms": 1.5,
+            "bytes_up": 4, "route": "r", "cluster": "api", "endpoint": "10.0.0.11:9000", "reused": true, "connect_ms": 1.5,
             "wait_ms": 0.0, "first_byte_ms": 12345.678, "total_ms": 7.0, "reason": "endpoint-reset",
             "user_agent": "tøst", "grpc_status": 14,
         });

@@ -271,6 +271,7 @@ fn answer(
         status: parts.status,
         headers: parts.headers,
         version: Version::HTTP_2,
+        upgrade: None,
         body,
         in_flight,
         timing,

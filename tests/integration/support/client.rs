@@ -161,6 +161,19 @@ impl Client {
         self.wire.read_some()
     }
 
+    /// Exactly so many bytes; panics when the connection ends before.
+    pub fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        let read = self.wire.read_exactly(count);
+        read.unwrap_or_else(|(bytes, end)| panic!("{end:?} after {} of {count} bytes", bytes.len()))
+    }
+
+    /// The same connection twice, for a thread that writes and one that reads.
+    pub fn split(self) -> (Client, Client) {
+        let other = self.wire.stream().try_clone().expect("a socket can be had twice");
+        let other = Client { wire: Wire::new(other) };
+        (other, self)
+    }
+
     /// All that still comes, and how it ends.
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         self.wire.read_to_end()

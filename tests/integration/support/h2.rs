@@ -31,7 +31,6 @@ impl Frame {
 /// What became of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// Of those statuses that HPACK has a short form for (RFC 7541, appendix A); else 0.
     pub status: u16,
     pub body: Vec<u8>,
     /// Whether it was reset before its end.
@@ -145,6 +144,18 @@ impl H2Client {
         }
     }
 
+    /// The next frame of this stream.
+    pub fn frame_of(&mut self, stream: u32) -> Frame {
+        loop {
+            let frame = self
+                .read_frame()
+                .unwrap_or_else(|end| panic!("{end:?} before the next frame of stream {stream}"));
+            if frame.stream == stream {
+                return frame;
+            }
+        }
+    }
+
     /// Reads to the end of the connection.
     pub fn end(&mut self) -> End {
         loop {
@@ -153,6 +164,18 @@ impl H2Client {
             }
         }
     }
+}
+
+/// The fields of an extended CONNECT (RFC 8441 4).
+pub fn extended<'a>(protocol: &'a str, path: &'a str) -> [(&'a str, &'a str); 6] {
+    [
+        (":method", "CONNECT"),
+        (":protocol", protocol),
+        (":scheme", "http"),
+        (":authority", "test.example"),
+        (":path", path),
+        ("sec-websocket-version", "13"),
+    ]
 }
 
 /// The fields of a GET.
@@ -190,15 +213,47 @@ fn integer(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-/// The status in a block whose first field is one of the static table, perhaps after a change of the table's size.
-fn status(block: &[u8]) -> u16 {
-    let first = block.iter().find(|&&byte| byte & 0xe0 != 0x20);
-    match first {
-        Some(0x88) => 200,
-        Some(0x89) => 204,
-        Some(0x8c) => 400,
-        Some(0x8d) => 404,
-        Some(0x8e) => 500,
+/// The status in a block whose first field it is, perhaps after a change of the table's size.
+pub fn status(block: &[u8]) -> u16 {
+    let start = block.iter().position(|&byte| byte & 0xe0 != 0x20).unwrap_or(0);
+    match &block[start..] {
+        [0x88, ..] => 200,
+        [0x89, ..] => 204,
+        [0x8c, ..] => 400,
+        [0x8d, ..] => 404,
+        [0x8e, ..] => 500,
+        // A literal whose name is the eighth of the static table.
+        [0x48 | 0x08, length, rest @ ..] => {
+            let text = &rest[..usize::from(length & 0x7f)];
+            let digits = if length & 0x80 == 0 {
+                text.to_vec()
+            } else {
+                huffman_digits(text)
+            };
+            String::from_utf8_lossy(&digits).parse().unwrap_or(0)
+        }
         _ => 0,
+    }
+}
+
+/// Digits in the code of RFC 7541, appendix B: 0 to 2 have five bits, the others six.
+fn huffman_digits(bytes: &[u8]) -> Vec<u8> {
+    let mut bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |shift| usize::from(byte >> shift & 1)));
+    let mut digits = Vec::new();
+    loop {
+        let Some(five) = (0..5).try_fold(0, |value, _| Some(value << 1 | bits.next()?)) else {
+            return digits;
+        };
+        match five {
+            0..=2 => digits.push(b'0' + five as u8),
+            12..=15 => match bits.next() {
+                Some(bit) => digits.push(b'3' + ((five << 1 | bit) - 25) as u8),
+                None => return digits,
+            },
+            // Padding.
+            _ => return digits,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::Write,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -33,6 +33,23 @@ pub fn needs(tool: &str) -> bool {
             .any(|folder| std::path::Path::new(folder).join(tool).is_file());
     if !found {
         skip(&format!("{tool} is not installed"));
+    }
+    found
+}
+
+/// A Python that has `module`, which may be the system's rather than the first one; says so when there is none.
+pub fn python_with(module: &str) -> Option<&'static str> {
+    let has_it = |python: &&str| {
+        let mut command = Command::new(python);
+        let status = command
+            .args(["-c", &format!("import {module}")])
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(has_it);
+    if found.is_none() {
+        skip(&format!("Python has no module {module}"));
     }
     found
 }
@@ -97,4 +114,19 @@ pub fn curl(arguments: &[&str]) -> (i32, String) {
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&text).into_owned(),
     )
+}
+
+/// The address of a server that prints `port N`.
+pub fn announced(server: &Tool) -> SocketAddr {
+    assert!(
+        server.stdout.wait_for("port "),
+        "the server does not start: {:?}",
+        server.stderr.all()
+    );
+    let lines = server.stdout.all();
+    let port = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("port "))
+        .expect("the line is there");
+    SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("a port is a number")))
 }

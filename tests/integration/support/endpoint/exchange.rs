@@ -84,6 +84,24 @@ impl Exchange<'_> {
         self.send(&[head.as_bytes(), body].concat());
     }
 
+    /// The bytes that are there, at least one, of a connection that is no longer HTTP; `None` at its end.
+    pub fn read_some(&mut self) -> Option<Vec<u8>> {
+        self.raw_body()
+    }
+
+    /// All that still comes of such a connection, and how it ends.
+    pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
+        self.unread = None;
+        let (bytes, end) = self.wire.read_to_end();
+        self.after = After::Ended(end);
+        (bytes, end)
+    }
+
+    /// Sends no more, but goes on reading.
+    pub fn finish(&self) {
+        self.wire.finish();
+    }
+
     /// Closes in order when the script is through.
     pub fn close(&mut self) {
         self.after = After::Close;
