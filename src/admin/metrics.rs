@@ -89,15 +89,15 @@ fn listeners(page: &mut Page, state: &State) {
             &counts.shed,
         );
         counter(
-            "forebay_downstream_tls_failures_total",
-            "TLS handshakes that failed.",
-            &counts.tls_failures,
-        );
-        counter(
             "forebay_downstream_accept_errors_total",
             "Failed accepts.",
             &counts.accept_errors,
         );
+        for (failure, count) in counts.tls_failures.all() {
+            let labels = [labels[0], ("reason", failure.as_str())];
+            let help = "TLS handshakes that came to nothing.";
+            page.counter("forebay_downstream_tls_failures_total", help, &labels, count);
+        }
         for (reason, count) in [
             ("max-connections", &counts.refused_max),
             ("per-client-limit", &counts.refused_client),

@@ -60,7 +60,7 @@ fn listener(listener: &Listener) -> Value {
             "max-connections": counts.refused_max.load(Relaxed),
             "per-client-limit": counts.refused_client.load(Relaxed),
         },
-        "tls_failures": counts.tls_failures.load(Relaxed),
+        "tls_failures": counts.tls_failures.total(),
         "accept_errors": counts.accept_errors.load(Relaxed),
     })
 }

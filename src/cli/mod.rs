@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     config::{self, Config, LoadError, Problems, Rendering},
     server::{self, ServerError},
-    tls::{self, TlsError},
+    tls::{ServerTls, TlsError},
 };
 
 /// A reverse proxy that forwards requests over pooled, long-lived connections
@@ -185,7 +185,7 @@ fn check_certificates(config: &Config) -> Result<(), CommandError> {
         .listeners
         .iter()
         .filter_map(|listener| {
-            let source = tls::server_config(listener.tls.as_ref()?, &[]).err()?;
+            let source = ServerTls::new(listener.tls.as_ref()?, None).err()?;
             let name = listener.name.clone();
             Some(ListenerError { name, source })
         })

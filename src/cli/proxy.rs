@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::{
     self, Admin, Certificate, Cluster, Config, Endpoint, Listener, LoadError, Process, Route, SourceAddress, Tls,
-    TlsVersion, parse_listen_address,
+    parse_listen_address,
 };
 use crate::net::Kernel;
 
@@ -125,10 +125,7 @@ impl ProxyArgs {
         self.check_sources()?;
         let mut listeners = named_listeners("http", &self.listen);
         for mut listener in named_listeners("https", &self.tls_listen) {
-            listener.tls = Some(Tls {
-                certificates: certificates.clone(),
-                min_version: TlsVersion::Tls12,
-            });
+            listener.tls = Some(Tls::new(certificates.clone()));
             listeners.push(listener);
         }
         Ok(Config {
@@ -320,7 +317,7 @@ mod tests {
             key: file.path().to_owned(),
         };
         let tls = config.listeners[0].tls.as_ref().unwrap();
-        assert_eq!(tls.certificates, [certificate.clone(), certificate]);
+        assert_eq!(*tls, Tls::new(vec![certificate.clone(), certificate]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `[[listener]]` and `listener.tls`.
+//! `[[listener]]`: one bound address.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     MANY,
@@ -10,6 +10,7 @@ use super::{
     problem::Wrong,
     proxy_protocol::ProxyProtocol,
     reader::{Table, Value},
+    tls::Tls,
     write::Entries,
 };
 
@@ -23,6 +24,8 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Who may say in a PROXY header who the client is; `None`: nobody.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Every request is answered with a redirect to `https://` on this port.
+    pub redirect_to_https: Option<u16>,
     /// `[keep_alive]`, with what the listener overrides.
     pub keep_alive: KeepAlive,
     /// `[timeouts]`, with what the listener overrides.
@@ -36,28 +39,6 @@ pub struct Listener {
     pub expect_client_idle_timeout: Option<Duration>,
 }
 
-/// `listener.tls`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The first one also serves clients that name no server or an unknown one.
-    pub certificates: Vec<Certificate>,
-    pub min_version: TlsVersion,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    pub chain: PathBuf,
-    pub key: PathBuf,
-}
-
-pub(super) const TLS_VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
-pub(super) const DEFAULT_TLS_VERSION: TlsVersion = TlsVersion::Tls12;
 const DEFAULT_MAX_CONNECTIONS: usize = 20_000;
 
 /// The sections at the top of the file that each listener may override key by key.
@@ -134,6 +115,7 @@ impl Listener {
             max_connections,
             tls: None,
             proxy_protocol: None,
+            redirect_to_https: None,
             keep_alive,
             timeouts,
             limits,
@@ -159,6 +141,14 @@ impl Listener {
         let max_connections = table.integer("max_connections", DEFAULT_MAX_CONNECTIONS, 1..=MANY);
         let tls = table.section("tls", None, |table| Some(Tls::read(table)));
         let proxy_protocol = table.section("proxy_protocol", None, |table| Some(ProxyProtocol::read(table)));
+        let redirect_to_https = table.or("redirect_to_https", None, |value| value.integer(1..=65_535).map(Some));
+        if tls.is_some() && redirect_to_https.is_some() {
+            let wrong = Wrong::new("whoever asks a listener with TLS has come by https already");
+            table.report(
+                "redirect_to_https",
+                wrong.help("leave it out, or write it in a listener without `tls`"),
+            );
+        }
         let ListenerDefaults {
             keep_alive,
             timeouts,
@@ -174,6 +164,7 @@ impl Listener {
             max_connections,
             tls,
             proxy_protocol,
+            redirect_to_https,
             keep_alive,
             timeouts,
             limits,
@@ -193,6 +184,9 @@ impl Listener {
         }
         if let Some(proxy_protocol) = &self.proxy_protocol {
             entries.put_table("proxy_protocol", &proxy_protocol.entries());
+        }
+        if let Some(port) = &self.redirect_to_https {
+            entries.put("redirect_to_https", port);
         }
         entries.put_table("keep_alive", &self.keep_alive.entries(&common.keep_alive));
         entries.put_table("timeouts", &self.timeouts.entries(&common.timeouts));
@@ -270,89 +264,4 @@ fn report_clashes(table: &Table<'_>, listener: &Listener, others: &[(Listener, V
             wrong.help("write another port, or `address = \"off\"` under `[admin]`"),
         );
     }
-}
-
-impl Tls {
-    fn read(table: &mut Table<'_>) -> Self {
-        let example = "certificates = [{ chain = \"shop.pem\", key = \"shop.key\" }]";
-        let certificates = table.value("certificates");
-        if certificates.is_none() {
-            table.report_absence(Wrong::new("TLS needs a certificate").help(format!("write `{example}`")));
-        }
-        let read_one = |item: Value<'_>| item.table("{ chain = \"shop.pem\", key = \"shop.key\" }", Certificate::read);
-        let certificates = certificates.and_then(|value| {
-            let certificates = value.list(example, read_one)?;
-            if value.is_empty_array() {
-                value.report(Wrong::new("TLS needs a certificate").help(format!("write `{example}`")));
-            }
-            Some(certificates)
-        });
-        Self {
-            certificates: certificates.unwrap_or_default().into_iter().flatten().collect(),
-            min_version: table.choice("min_version", DEFAULT_TLS_VERSION, &TLS_VERSIONS),
-        }
-    }
-
-    fn entries(&self) -> Entries {
-        let mut entries = Entries::default();
-        let certificates: Vec<_> = self
-            .certificates
-            .iter()
-            .map(|certificate| certificate.entries().inline())
-            .collect();
-        entries.put_raw("certificates", format!("[{}]", certificates.join(", ")));
-        entries.changed_choice("min_version", &self.min_version, &DEFAULT_TLS_VERSION, &TLS_VERSIONS);
-        entries
-    }
-}
-
-impl Certificate {
-    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
-        let chain = read_file(table, "chain", "the certificate and those above it, as PEM");
-        let key = read_file(table, "key", "the private key, as PEM");
-        Some(Self {
-            chain: chain?,
-            key: key?,
-        })
-    }
-
-    pub(super) fn entries(&self) -> Entries {
-        let mut entries = Entries::default();
-        entries.put("chain", self.chain.as_path());
-        entries.put("key", self.key.as_path());
-        entries
-    }
-}
-
-/// Reads the path of a file, which has to exist if the folder of the config is known.
-fn read_file(table: &mut Table<'_>, key: &'static str, content: &str) -> Option<PathBuf> {
-    let Some(value) = table.value(key) else {
-        let wrong = Wrong::new(format!("this certificate has no `{key}`"));
-        table.report_absence(wrong.help(format!("write the path of a file with {content}")));
-        return None;
-    };
-    check_file(
-        &value,
-        value.text(&format!("the path of a file with {content}"))?,
-        content,
-    )
-}
-
-/// The whole path of the file that `value` names, which has to exist if the folder of the config is known.
-pub(super) fn check_file(value: &Value<'_>, path: &str, content: &str) -> Option<PathBuf> {
-    let context = value.context();
-    let path = context.resolve(path);
-    if context.base.is_some()
-        && let Err(error) = std::fs::File::open(&path)
-    {
-        let wrong = Wrong::new(format!(
-            "{} cannot be read: {error}",
-            path.display().to_string().escape_debug()
-        ));
-        value.report(wrong.help(format!(
-            "write the path of a file with {content}; it begins at the config's folder"
-        )));
-        return None;
-    }
-    Some(path)
 }

@@ -9,6 +9,7 @@
 mod action;
 mod address;
 mod client;
+mod client_certificates;
 mod cluster;
 mod forwarding;
 mod header;
@@ -22,10 +23,12 @@ mod process;
 mod protocol;
 mod proxy_protocol;
 mod reader;
+mod reserved;
 mod route;
 mod source;
 mod tcp;
 mod template;
+mod tls;
 mod units;
 mod upgrade;
 mod upstream_tls;
@@ -48,11 +51,12 @@ pub use self::{
     action::{Action, Forward, HostHeader, REDIRECT_FIELDS, Redirect, Respond},
     address::parse_listen_address,
     client::{ClientTimeouts, Http2, Limits},
+    client_certificates::{CertificateFields, ClientCertificateMode, ClientCertificates},
     cluster::{Balance, Cluster, Endpoint, Expect},
     forwarding::Forwarding,
     header::{HeaderCondition, HeaderEdits, HeaderTest},
     keep_alive::{KeepAlive, UnderPressure},
-    listener::{Certificate, Listener, Tls, TlsVersion},
+    listener::Listener,
     log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogFormat, AccessLogOutput, Log, LogLevel},
     pool::{Close, ClusterTimeouts, IdleTimeout, Order, Pool, Retry, Reuse, Wait},
     probe::{Probe, ProbeKind},
@@ -60,10 +64,12 @@ pub use self::{
     process::{Admin, Process},
     protocol::{Protocol, ProxyHeader, UpstreamHttp2},
     proxy_protocol::{ProxyMode, ProxyProtocol},
+    reserved::ReservedFields,
     route::{HostPattern, PathPattern, Route},
     source::{Source, SourceAddress},
     tcp::TcpKeepalive,
     template::{TemplatePart, template_parts},
+    tls::{Alpn, Certificate, Hsts, ServerCertificate, Tls, TlsVersion},
     units::{format_duration, format_size, parse_duration, parse_size},
     upstream_tls::{Roots, ServerName, UpstreamTls, Verify},
     warnings::warnings,
@@ -151,7 +157,7 @@ impl Config {
         let defaults = ListenerDefaults::read(table, &ListenerDefaults::default());
         let listeners = read_listeners(table, &defaults, admin.address);
         let (cluster_names, clusters) = read_clusters(table);
-        let routes = read_routes(table, &cluster_names);
+        let routes = read_routes(table, &cluster_names, &listeners);
         Self {
             process,
             admin,
@@ -162,6 +168,10 @@ impl Config {
             routes,
             clusters,
         }
+    }
+
+    pub fn reserved_fields(&self) -> ReservedFields {
+        ReservedFields::of(&self.listeners)
     }
 
     /// The text of a file that says the same: [`parse`] reads it as an equal config. What equals its default is left

@@ -9,6 +9,7 @@ use super::{
     action::{Action, ActionReader},
     address::parse_host_pattern,
     header::{Head, read_conditions, write_conditions},
+    listener::Listener,
     problem::Wrong,
     reader::{Table, Value},
     write::Entries,
@@ -216,8 +217,12 @@ fn parse_method(text: &str) -> Result<Method, Wrong> {
 }
 
 /// Reads every `[[route]]`.
-pub(super) fn read_routes(table: &mut Table<'_>, clusters: &[String]) -> Vec<Route> {
+/// Reads every `[[route]]`; without one, `listeners` have to do without.
+pub(super) fn read_routes(table: &mut Table<'_>, clusters: &[String], listeners: &[Listener]) -> Vec<Route> {
     let Some(value) = table.value("route") else {
+        if !listeners.is_empty() && listeners.iter().all(|listener| listener.redirect_to_https.is_some()) {
+            return Vec::new();
+        }
         let wrong = Wrong::new("there is no `[[route]]`: no request would lead anywhere");
         let help = match clusters.first() {
             Some(cluster) => format!("add\n[[route]]\ncluster = {cluster:?}"),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use rustls::pki_types;
 
 use super::{
-    listener::{Certificate, DEFAULT_TLS_VERSION, TLS_VERSIONS, TlsVersion, check_file},
     problem::Wrong,
     reader::{Table, Value},
+    tls::{Certificate, DEFAULT_TLS_VERSION, TLS_VERSIONS, TlsVersion, check_file},
     write::{Entries, ToToml},
 };
 

@@ -12,6 +12,7 @@ use super::{
     proxy_protocol::{self, Expectation, Opening, ProxyOutcome},
     refusal::Refusal,
     state::State,
+    tls_failure::TlsFailure,
 };
 use crate::{net, tls::ServerTls};
 
@@ -77,14 +78,13 @@ async fn encrypted<H: Handle>(
     // Boxed, so that a client does not keep the memory of its handshake.
     let stream = match Box::pin(handshake(stream, &state, &tls)).await {
         Ok(stream) => stream,
-        Err(error) => {
-            let counts = &state.listener.listener.counts;
-            counts.tls_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tracing::debug!(client = %address, %error, "the TLS handshake came to nothing");
-            return;
-        }
+        Err(error) => return note_failure(&state, address, TlsFailure::from(&error), &error),
     };
     let connection = stream.get_ref().1;
+    let fields = match tls.client_fields(connection) {
+        Ok(fields) => fields,
+        Err(error) => return note_failure(&state, address, TlsFailure::from(error), &error),
+    };
     let server_name = connection.server_name().map(Box::from);
     let is_http2 = connection.alpn_protocol() == Some(b"h2");
     let client = Client::new(
@@ -93,6 +93,7 @@ async fn encrypted<H: Handle>(
         Some(ClientTls {
             server_name,
             certificates: tls,
+            fields,
         }),
     );
     state.restart();
@@ -101,6 +102,11 @@ async fn encrypted<H: Handle>(
     } else {
         http1::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
     }
+}
+
+fn note_failure(state: &State, client: SocketAddr, failure: TlsFailure, error: &dyn std::error::Error) {
+    state.listener.listener.counts.tls_failures.add(failure);
+    tracing::debug!(%client, reason = failure.as_str(), %error, "the TLS handshake came to nothing");
 }
 
 async fn handshake(stream: TcpStream, state: &State, tls: &ServerTls) -> io::Result<Box<TlsStream<TcpStream>>> {
@@ -164,7 +170,7 @@ pub(super) async fn turn_away<H: Handle>(
     }
     // What the client has sent must be read, or the close would be a reset that takes the answer with it.
     let _ = stream.try_read(&mut [0; 4096]);
-    let _ = stream.write_all(&refusal.to_bytes()).await;
+    let _ = stream.write_all(&refusal.to_bytes(None)).await;
     let _ = stream.shutdown().await;
     let gone = async {
         while stream.readable().await.is_ok() {

@@ -81,7 +81,9 @@ pub(super) async fn run<S: Stream, H: Handle>(
             End::Abort(stream) => return net::reset_on_close(stream.tcp()),
             End::Refuse(mut stream, refusal) => {
                 handler.note_refusal(&client, refusal);
-                let _ = stream.write_all(&refusal.to_bytes()).await;
+                let _ = stream
+                    .write_all(&refusal.to_bytes(client.strict_transport_security()))
+                    .await;
                 return Box::pin(linger(stream, &state.listener.timers)).await;
             }
         }

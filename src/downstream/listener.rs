@@ -16,6 +16,7 @@ use super::{
     idle::IdleClients,
     per_client::{Counted, PerClient},
     proxy_protocol::ProxyOutcomes,
+    tls_failure::TlsFailures,
 };
 use crate::{config, tls::ServerTls, worker::Timers};
 
@@ -48,7 +49,7 @@ pub struct ListenerCounts {
     pub refused_client: AtomicU64,
     /// Idle clients that gave way.
     pub shed: AtomicU64,
-    pub tls_failures: AtomicU64,
+    pub tls_failures: TlsFailures,
     pub accept_errors: AtomicU64,
     pub proxy_protocol: ProxyOutcomes,
 }

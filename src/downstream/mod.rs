@@ -28,20 +28,25 @@ mod raw;
 mod refusal;
 mod serve;
 mod state;
+mod tls_failure;
 mod tunnel;
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Body, Incoming};
 
 pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
 pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
 pub use refusal::Refusal;
+pub use tls_failure::{TlsFailure, TlsFailures};
 
-use crate::{tls::ServerTls, tunnel::Side};
+use crate::{
+    tls::{ClientFields, ServerTls},
+    tunnel::Side,
+};
 
 /// What is done with requests.
 pub trait Handle: 'static {
@@ -87,6 +92,8 @@ pub struct Client {
     pub ip: Box<str>,
     pub listener: Arc<Listener>,
     pub tls: Option<ClientTls>,
+    /// Where all its requests are sent on to: `https://` on this port.
+    pub redirect_to_https: Option<u16>,
     /// Longest time without a byte of a request body that is waited for.
     pub body_stall: Duration,
     /// Longest time in which the client takes nothing of an answer.
@@ -99,9 +106,17 @@ pub struct ClientTls {
     /// The server name that it asked for.
     pub server_name: Option<Box<str>>,
     pub certificates: Arc<ServerTls>,
+    /// What endpoints are told of the certificate that it has shown.
+    pub fields: ClientFields,
 }
 
 impl Client {
+    /// The value of Strict-Transport-Security for its answers, if its listener has one (RFC 6797 7.2: never without
+    /// TLS).
+    pub fn strict_transport_security(&self) -> Option<&HeaderValue> {
+        self.tls.as_ref()?.certificates.strict_transport_security()
+    }
+
     fn new(address: SocketAddr, local: &listener::Local, tls: Option<ClientTls>) -> Self {
         let ip = address.ip().to_canonical();
         Self {
@@ -109,6 +124,7 @@ impl Client {
             ip: ip.to_string().into(),
             listener: Arc::clone(&local.listener),
             tls,
+            redirect_to_https: local.config.redirect_to_https,
             body_stall: local.config.timeouts.body_stall,
             write_stall: local.config.timeouts.write_stall,
         }

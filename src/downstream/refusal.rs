@@ -1,6 +1,6 @@
 //! Answers to clients whose requests never became one.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::state::State;
 
@@ -71,8 +71,8 @@ impl Refusal {
     }
 
     /// The whole answer as bytes of HTTP/1.1, for a connection that closes after it. Its error type in `Proxy-Status`
-    /// (RFC 9209 2.3) says on which side the fault is.
-    pub(super) fn to_bytes(self) -> Vec<u8> {
+    /// (RFC 9209 2.3) says on which side the fault is. `secure` is the value of Strict-Transport-Security.
+    pub(super) fn to_bytes(self, secure: Option<&HeaderValue>) -> Vec<u8> {
         let Self { status, details, .. } = self;
         let error = self.proxy_error();
         let body = format!(
@@ -80,9 +80,11 @@ impl Refusal {
             status.as_u16(),
             status.canonical_reason().unwrap_or("Error")
         );
+        let secure = secure.and_then(|value| value.to_str().ok());
+        let secure = secure.map_or_else(String::new, |value| format!("strict-transport-security: {value}\r\n"));
         format!(
             "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-             proxy-status: forebay; error={error}; details=\"{details}\"\r\nconnection: close\r\n\r\n{body}",
+             proxy-status: forebay; error={error}; details=\"{details}\"\r\n{secure}connection: close\r\n\r\n{body}",
             status.as_u16(),
             status.canonical_reason().unwrap_or("Error"),
             body.len(),

@@ -6,6 +6,8 @@ use http::{HeaderValue, Response, StatusCode, Version, header};
 use super::{body::Source, reason::Reason};
 use crate::{config, downstream::Refusal, proxy::target::Target};
 
+/// The port that an https URL need not name (RFC 9110 4.2.2).
+const HTTPS: u16 = 443;
 const PROXY_STATUS: http::HeaderName = http::HeaderName::from_static("proxy-status");
 
 /// An answer to a request that failed; `details` says more than the reason does.
@@ -69,9 +71,13 @@ pub(super) fn redirect(redirect: &config::Redirect, target: &Target<'_>) -> Resp
             config::TemplatePart::Field(_) => "",
         });
     }
+    moved(redirect.status, to)
+}
+
+fn moved(status: StatusCode, to: String) -> Response<Source> {
     let text = format!("see {to}\n");
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    let mut response = text_response(redirect.status, plain, text.into());
+    let mut response = text_response(status, plain, text.into());
     match HeaderValue::try_from(to) {
         Ok(location) => {
             response.headers_mut().insert(header::LOCATION, location);
@@ -82,6 +88,19 @@ pub(super) fn redirect(redirect: &config::Redirect, target: &Target<'_>) -> Resp
             "the request cannot be put into the redirect's target",
         ),
     }
+}
+
+/// The same request over TLS, on `port` of the same host; `None` if the client named none. 308 keeps its method and its
+/// body (RFC 9110 15.4.9).
+pub(super) fn to_https(port: u16, target: &Target<'_>) -> Option<Response<Source>> {
+    let host = Some(target.host).filter(|host| !host.is_empty())?;
+    let port = if port == HTTPS {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    let to = format!("https://{host}{port}{}{}", target.path, target.query);
+    Some(moved(StatusCode::PERMANENT_REDIRECT, to))
 }
 
 pub(super) fn respond(respond: &config::Respond) -> Response<Source> {

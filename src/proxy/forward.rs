@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::target::Target;
 use crate::{
-    config::{Forwarding, HostHeader},
+    config::{Forwarding, HostHeader, ReservedFields},
     downstream::Client,
     http1::RequestHead,
     snapshot::ForwardTo,
@@ -53,10 +53,11 @@ enum Trust {
 ///
 /// # Errors
 /// Plain words for the client.
-pub(super) fn check_connection(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn check_connection(headers: &HeaderMap, reserved: &ReservedFields) -> Result<(), &'static str> {
     for name in nominated(headers) {
         let forwarded = name.len() > 12 && name[..12].eq_ignore_ascii_case("x-forwarded-");
         if forwarded
+            || reserved.has(name)
             || PROTECTED
                 .iter()
                 .any(|protected| protected.as_str().eq_ignore_ascii_case(name))

@@ -9,6 +9,7 @@ mod body;
 mod extended;
 mod forward;
 mod grpc;
+mod identity;
 mod reason;
 mod target;
 mod tunnel;
@@ -41,7 +42,7 @@ pub use tunnel::Tunnel;
 
 use crate::{
     balance::PickState,
-    config::HeaderEdits,
+    config::{HeaderEdits, ReservedFields},
     downstream::{Client, Handle, Refusal},
     pool::Identity,
     routing,
@@ -118,10 +119,17 @@ impl Proxy {
         request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
         extended::translate(request);
-        let target = match check(client, request) {
+        let reserved = &view.snapshot.reserved;
+        let target = match check(client, request, reserved) {
             Ok(target) => target,
             Err((reason, details)) => return reject(account, reason, details, request),
         };
+        if let Some(port) = client.redirect_to_https {
+            return match answer::to_https(port, &target) {
+                Some(response) => response,
+                None => reject(account, Reason::BadRequest, "Host is missing", request),
+            };
+        }
         let (method, headers) = (request.method(), request.headers());
         let wanted = routing::Request {
             host: target.host,
@@ -241,14 +249,15 @@ impl Handle for Proxy {
         let start = Instant::now();
         let view = self.view();
         let mut account = Account::open(Rc::clone(&view), start, client, request);
+        identity::tell(request.headers_mut(), client, &view.snapshot.reserved);
         let response = self.answer(&view, &mut account, client, request).await;
-        finish(response, account)
+        finish(response, client, account)
     }
 
     fn refuse(&self, client: &Client, request: &Request<Option<Incoming>>, refusal: Refusal) -> Response<Body> {
         let mut account = Account::open(self.view(), Instant::now(), client, request);
         account.fail(Reason::BadRequest);
-        finish(answer::refusal(refusal), account)
+        finish(answer::refusal(refusal), client, account)
     }
 
     fn take_tunnel(&self, body: &mut Body) -> Option<Tunnel> {
@@ -308,16 +317,28 @@ impl View {
     }
 }
 
-fn finish(response: Response<Source>, mut account: Account) -> Response<Body> {
+fn finish(mut response: Response<Source>, client: &Client, mut account: Account) -> Response<Body> {
+    // An endpoint that has a policy of its own knows better.
+    if let Some(secure) = client.strict_transport_security()
+        && !response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY)
+    {
+        response
+            .headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, secure.clone());
+    }
     account.status(response.status());
     response.map(|source| Body::new(source, account))
 }
 
 /// What is wrong with a request before it is routed.
-fn check<'a, B>(client: &Client, request: &'a Request<B>) -> Result<Target<'a>, (Reason, &'static str)> {
+fn check<'a, B>(
+    client: &Client,
+    request: &'a Request<B>,
+    reserved: &ReservedFields,
+) -> Result<Target<'a>, (Reason, &'static str)> {
     let target = Target::of(request).map_err(|details| (Reason::BadRequest, details))?;
     if request.headers().contains_key(header::CONNECTION) {
-        forward::check_connection(request.headers()).map_err(|details| (Reason::BadRequest, details))?;
+        forward::check_connection(request.headers(), reserved).map_err(|details| (Reason::BadRequest, details))?;
     }
     if let Some(tls) = &client.tls
         && let Some(name) = &tls.server_name

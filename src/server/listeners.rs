@@ -1,7 +1,6 @@
 //! The process's listeners: bound at the start, and matched to the config again at each reload.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -12,26 +11,16 @@ use crate::{
     config::{self, Config},
     downstream::Listener,
     net,
-    tls::{self, ServerTls, TlsError},
+    tls::{ServerTls, TlsError},
     upstream::connector::tcp_options,
 };
-
-/// RFC 9113 3.2 and RFC 7301.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A listener that is bound.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) listener: Arc<Listener>,
     pub(super) config: Arc<config::Listener>,
-    tls: Option<Tls>,
-}
-
-/// What clients are shown, and of which files it was made.
-#[derive(Debug, Clone)]
-struct Tls {
-    server: Arc<ServerTls>,
-    fingerprint: u64,
+    pub(super) tls: Option<Arc<ServerTls>>,
 }
 
 /// Why a listener cannot be.
@@ -78,33 +67,16 @@ fn bind(config: &config::Listener, workers: usize) -> Result<Fresh, ListenError>
     ))
 }
 
-/// Loads certificates, unless `old` was made of the same: a new one would end the sessions that clients can resume.
-fn make_tls(config: &config::Listener, old: Option<&Bound>) -> Result<Option<Tls>, ListenError> {
+/// Reads the files of TLS, unless `old` was made of the same.
+fn make_tls(config: &config::Listener, old: Option<&Bound>) -> Result<Option<Arc<ServerTls>>, ListenError> {
     let Some(tls) = &config.tls else { return Ok(None) };
-    let fingerprint = fingerprint(tls);
-    if let Some(old) = old.and_then(|old| old.tls.as_ref())
-        && old.fingerprint == fingerprint
-    {
-        return Ok(Some(old.clone()));
+    let old = old.and_then(|old| old.tls.as_ref());
+    if let Some(old) = old.filter(|old| old.is_made_of(tls)) {
+        return Ok(Some(Arc::clone(old)));
     }
-    let server = tls::server_config(tls, &ALPN).map_err(|error| ListenError::Tls(config.name.clone(), error))?;
-    Ok(Some(Tls {
-        server: Arc::new(server),
-        fingerprint,
-    }))
-}
-
-/// Of the settings and of what the files hold now.
-fn fingerprint(tls: &config::Tls) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (tls.min_version == config::TlsVersion::Tls13).hash(&mut hasher);
-    for certificate in &tls.certificates {
-        for path in [&certificate.chain, &certificate.key] {
-            path.hash(&mut hasher);
-            std::fs::read(path).unwrap_or_default().hash(&mut hasher);
-        }
-    }
-    hasher.finish()
+    let new = ServerTls::new(tls, old.map(|old| &**old));
+    let new = new.map_err(|error| ListenError::Tls(config.name.clone(), error))?;
+    Ok(Some(Arc::new(new)))
 }
 
 /// What a reload does with listeners, once everything that can fail has succeeded.
@@ -144,12 +116,7 @@ fn is_same(old: &config::Listener, new: &config::Listener) -> bool {
 impl Bound {
     /// Hands the sockets to the workers.
     pub(super) fn listen(self, crew: &Crew, sockets: Vec<TcpListener>) -> Self {
-        crew.listen(
-            &self.listener,
-            sockets,
-            &self.config,
-            self.tls.as_ref().map(|tls| &tls.server),
-        );
+        crew.listen(&self.listener, sockets, &self.config, self.tls.as_ref());
         self
     }
 }
@@ -168,7 +135,7 @@ impl Planned {
         }
         let mut all = self.kept;
         for kept in &all {
-            crew.update(&kept.listener, &kept.config, kept.tls.as_ref().map(|tls| &tls.server));
+            crew.update(&kept.listener, &kept.config, kept.tls.as_ref());
         }
         all.extend(
             self.fresh

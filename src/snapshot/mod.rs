@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub cluster_stats: Vec<Arc<Stats<ClusterStats>>>,
     pub proxy_stats: Arc<Stats<ProxyStats>>,
     pub access_log: Option<AccessLog>,
+    /// What no client may say of itself.
+    pub reserved: Arc<config::ReservedFields>,
     /// The source ports of the process; the same through all reloads.
     pub ports: Arc<Ports>,
 }
@@ -83,6 +85,7 @@ impl Snapshot {
             cluster_stats,
             proxy_stats: previous.map_or_else(|| Stats::new(workers), |previous| Arc::clone(&previous.proxy_stats)),
             access_log,
+            reserved: Arc::new(config.reserved_fields()),
             ports,
             config,
         })

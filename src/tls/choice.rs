@@ -3,11 +3,12 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use rustls::{
+    pki_types::UnixTime,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use super::load::Loaded;
+use super::{load::Loaded, ocsp::Staple};
 
 /// The certificates of one listener.
 #[derive(Debug)]
@@ -21,8 +22,17 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Certificate {
     key: Arc<CertifiedKey>,
+    stapled: Option<Stapled>,
     /// Keys as in `by_name`.
     names: Vec<String>,
+}
+
+/// The same with what its issuer says of its revocation.
+#[derive(Debug)]
+struct Stapled {
+    key: Arc<CertifiedKey>,
+    /// In seconds since 1970.
+    until: Option<u64>,
 }
 
 /// A server name in lower case, without a trailing dot.
@@ -30,13 +40,10 @@ struct Name<'a>(Cow<'a, str>);
 
 impl Certificates {
     /// `None` where there is no certificate at all.
-    pub(super) fn new(loaded: Vec<Loaded>) -> Option<Self> {
+    pub(super) fn new(loaded: Vec<(Loaded, Option<Staple>)>) -> Option<Self> {
         let certificates: Vec<_> = loaded
             .into_iter()
-            .map(|loaded| Certificate {
-                key: Arc::new(loaded.key),
-                names: loaded.names.into_iter().map(key_of_presented).collect(),
-            })
+            .map(|(loaded, staple)| Certificate::new(loaded, staple))
             .collect();
         let mut by_name = HashMap::new();
         for (index, certificate) in certificates.iter().enumerate() {
@@ -70,7 +77,31 @@ impl ResolvesServerCert for Certificates {
         let index = client_hello
             .server_name()
             .map_or(0, |name| self.choose(&Name::new(name)));
-        Some(self.certificates[index].key.clone())
+        Some(self.certificates[index].shown())
+    }
+}
+
+impl Certificate {
+    fn new(loaded: Loaded, staple: Option<Staple>) -> Self {
+        let stapled = staple.map(|staple| Stapled {
+            key: Arc::new(CertifiedKey {
+                ocsp: Some(staple.der),
+                ..loaded.key.clone()
+            }),
+            until: staple.until,
+        });
+        Self {
+            key: Arc::new(loaded.key),
+            stapled,
+            names: loaded.names.into_iter().map(key_of_presented).collect(),
+        }
+    }
+
+    /// Without an answer that is out of date, for which clients would refuse the certificate.
+    fn shown(&self) -> Arc<CertifiedKey> {
+        let stapled = self.stapled.as_ref();
+        let in_date = stapled.filter(|stapled| stapled.until.is_none_or(|until| UnixTime::now().as_secs() < until));
+        Arc::clone(in_date.map_or(&self.key, |stapled| &stapled.key))
     }
 }
 

@@ -22,7 +22,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 
@@ -102,20 +102,12 @@ fn verified(
             Ok(builder.with_root_certificates(roots))
         }
         Roots::File(path) => {
-            let bad_pem = |source| TlsError::BadPem {
-                path: path.clone(),
-                source,
-            };
             let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(&load::read(path)?) {
-                let certificate = certificate.map_err(bad_pem)?;
+            for certificate in load::certificates(path)? {
                 roots.add(certificate).map_err(|source| TlsError::BadRoot {
                     path: path.clone(),
                     source,
                 })?;
-            }
-            if roots.is_empty() {
-                return Err(TlsError::NoCertificate { path: path.clone() });
             }
             Ok(builder.with_root_certificates(roots))
         }

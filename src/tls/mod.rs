@@ -1,4 +1,4 @@
-//! TLS on the clients' side: one configuration for a listener, made from its certificates. Towards endpoints: [`ClientTls`].
+//! TLS on the clients' side: [`ServerTls`], made of the files of one listener. Towards endpoints: [`ClientTls`].
 //!
 //! # Which certificate does a client get?
 //!
@@ -8,33 +8,40 @@
 //!
 //! # What is refused?
 //!
-//! Versions below TLS 1.2, and TLS 1.2 where the listener asks for more. Early data, because it can be replayed
-//! (RFC 8446 8). A ticket is taken back only for the server name for which it was given, and only by the listener
-//! that gave it: its key lives in the [`ServerTls`] and nowhere else.
+//! Versions below TLS 1.2, and TLS 1.2 where the listener asks for more. Clients that offer only protocols (RFC 7301)
+//! which the listener does not speak. Early data, because it can be replayed (RFC 8446 8). Certificates of clients that
+//! do not lead to those who may vouch for them, also where a client may come without one.
+//!
+//! # What is resumed?
+//!
+//! A session of the same server name under the same policy on client certificates; see [`tickets`].
 
+mod alternative_names;
 mod choice;
 mod client;
+mod client_certificate;
+mod client_verifier;
+mod distinguished_name;
 mod load;
+mod ocsp;
+mod server;
+mod tickets;
+mod validity;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
-use rustls::{
-    ServerConfig, SupportedProtocolVersion, crypto::aws_lc_rs, pki_types::pem, server::NoServerSessionStorage,
-    version::TLS13,
-};
+use rustls::{SupportedProtocolVersion, pki_types::pem, server::VerifierBuilderError, version::TLS13};
 use thiserror::Error;
 
-pub use self::client::ClientTls;
-
-use self::choice::Certificates;
+pub use self::{
+    client::ClientTls,
+    client_certificate::{ClientCertificateError, ClientFields},
+    ocsp::OcspError,
+    server::ServerTls,
+    tickets::TicketKeysError,
+    validity::Validity,
+};
 use crate::config;
-
-/// What a listener needs to speak TLS.
-#[derive(Debug, Clone)]
-pub struct ServerTls {
-    pub config: Arc<ServerConfig>,
-    certificates: Arc<Certificates>,
-}
 
 /// Why a listener cannot have TLS.
 #[derive(Debug, Error)]
@@ -59,46 +66,21 @@ pub enum TlsError {
     BadRoot { path: PathBuf, source: rustls::Error },
     #[error("the certificates that the operating system trusts cannot be read")]
     PlatformRoots(#[source] rustls::Error),
+    #[error("{path} holds no revocation list", path = path.display())]
+    NoCrl { path: PathBuf },
+    #[error("a revocation list in {path} is malformed", path = path.display())]
+    BadCrl {
+        path: PathBuf,
+        source: VerifierBuilderError,
+    },
+    #[error("{path} cannot be shown beside the certificate", path = path.display())]
+    BadOcsp { path: PathBuf, source: OcspError },
+    #[error("the keys of session tickets in {path} cannot be used", path = path.display())]
+    BadTicketKeys { path: PathBuf, source: TicketKeysError },
+    #[error("the system has no random bytes for session tickets")]
+    NoRandomBytes,
     #[error("the TLS library refuses the configuration")]
     Library(#[source] rustls::Error),
-}
-
-impl ServerTls {
-    /// Whether `host` may be asked for on a connection whose client named `server_name` in its handshake: both lead
-    /// to the same certificate, or the one that the client was shown holds `host` too.
-    ///
-    /// Where this is false, the answer is 421 (RFC 9110 15.5.20): the request was sent on a connection that was
-    /// opened, and perhaps checked, for another server. `host` is without port; both may be in any case. A client
-    /// that named no server was promised nothing, so there is nothing to ask then.
-    pub fn same_certificate(&self, server_name: &str, host: &str) -> bool {
-        self.certificates.same(server_name, host)
-    }
-}
-
-/// The TLS side of a listener: reads every file that `tls` names.
-///
-/// `alpn` are the protocols offered, the preferred first (`h2`, `http/1.1`).
-///
-/// # Errors
-///
-/// The first file that cannot be used, by name; see [`TlsError`].
-pub fn server_config(tls: &config::Tls, alpn: &[&[u8]]) -> Result<ServerTls, TlsError> {
-    let loaded = tls.certificates.iter().map(load::load).collect::<Result<Vec<_>, _>>()?;
-    let certificates = Arc::new(Certificates::new(loaded).ok_or(TlsError::NoCertificates)?);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(versions(tls.min_version))
-        .map_err(TlsError::Library)?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates.clone());
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Library)?;
-    // Tickets carry the session, so no core has to ask a table that all cores share.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.max_early_data_size = 0;
-    Ok(ServerTls {
-        config: Arc::new(config),
-        certificates,
-    })
 }
 
 fn versions(min: config::TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

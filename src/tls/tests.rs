@@ -12,7 +12,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::{ServerTls, TlsError, server_config};
+use super::{ServerTls, TlsError};
 use crate::config::{self, TlsVersion};
 
 /// A folder with a certificate per list of names.
@@ -28,10 +28,7 @@ impl Files {
         let mut files = Self {
             folder,
             made: Vec::new(),
-            config: config::Tls {
-                certificates: Vec::new(),
-                min_version: TlsVersion::Tls12,
-            },
+            config: config::Tls::new(Vec::new()),
         };
         for (number, names) in certificates.iter().enumerate() {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
@@ -39,7 +36,11 @@ impl Files {
             let chain = files.write(&format!("{number}.pem"), &cert.pem());
             let key = files.write(&format!("{number}.key"), &signing_key.serialize_pem());
             files.made.push(cert.der().clone());
-            files.config.certificates.push(config::Certificate { chain, key });
+            let pair = config::Certificate { chain, key };
+            files
+                .config
+                .certificates
+                .push(config::ServerCertificate { pair, ocsp: None });
         }
         files
     }
@@ -51,7 +52,7 @@ impl Files {
     }
 
     fn load(&self) -> Result<ServerTls, TlsError> {
-        server_config(&self.config, &[b"h2", b"http/1.1"])
+        ServerTls::new(&self.config, None)
     }
 
     fn server(&self) -> ServerTls {
@@ -266,10 +267,13 @@ fn names(error: &TlsError, path: &Path) -> bool {
 #[test]
 fn a_key_of_another_certificate_is_refused_by_both_names() {
     let mut files = Files::new(&[&["a.example"], &["b.example"]]);
-    files.config.certificates[0].key = files.config.certificates[1].key.clone();
+    files.config.certificates[0].pair.key = files.config.certificates[1].pair.key.clone();
     let error = error(&files);
     assert!(matches!(error, TlsError::KeyMismatch { .. }), "{error:?}");
-    assert!(names(&error, &files.config.certificates[0].chain) && names(&error, &files.config.certificates[0].key));
+    assert!(
+        names(&error, &files.config.certificates[0].pair.chain)
+            && names(&error, &files.config.certificates[0].pair.key)
+    );
 }
 
 #[test]
@@ -296,7 +300,7 @@ fn a_bad_file_is_refused_by_name() {
         let mut files = Files::new(&[&["a.example"]]);
         let path = files.folder.path().join("bad.pem");
         text.inspect(|text| _ = files.write("bad.pem", text));
-        files.config.certificates[0].chain = path.clone();
+        files.config.certificates[0].pair.chain = path.clone();
         let error = error(&files);
         assert!(check(&error) && names(&error, &path), "{text:?}: {error:?}");
     }
@@ -304,7 +308,7 @@ fn a_bad_file_is_refused_by_name() {
         let mut files = Files::new(&[&["a.example"]]);
         let path = files.folder.path().join("bad.key");
         text.inspect(|text| _ = files.write("bad.key", text));
-        files.config.certificates[0].key = path.clone();
+        files.config.certificates[0].pair.key = path.clone();
         let error = error(&files);
         assert!(check(&error) && names(&error, &path), "{text:?}: {error:?}");
     }

@@ -85,15 +85,14 @@ fn http2() -> impl Strategy<Value = Http2> {
     )
 }
 
-fn tls() -> impl Strategy<Value = Tls> {
-    let certificate = ("[^\u{0}]{1,9}", "\\PC{1,9}").prop_map(|(chain, key)| Certificate {
-        chain: chain.into(),
-        key: key.into(),
-    });
-    let version = select(vec![TlsVersion::Tls12, TlsVersion::Tls13]);
-    (vec(certificate, 1..3), version).prop_map(|(certificates, min_version)| Tls {
-        certificates,
-        min_version,
+fn file() -> impl Strategy<Value = std::path::PathBuf> {
+    prop_oneof!["[^\u{0}]{1,9}", "\\PC{1,9}"].prop_map(Into::into)
+}
+
+fn server_certificate() -> impl Strategy<Value = ServerCertificate> {
+    (file(), file(), option::of(file())).prop_map(|(chain, key, ocsp)| ServerCertificate {
+        pair: Certificate { chain, key },
+        ocsp,
     })
 }
 
@@ -103,6 +102,59 @@ fn proxy_protocol() -> impl Strategy<Value = ProxyProtocol> {
     (mode, vec(network, 1..3)).prop_map(|(mode, from)| ProxyProtocol { mode, from })
 }
 
+fn client_certificates() -> impl Strategy<Value = ClientCertificates> {
+    let mode = select(vec![ClientCertificateMode::Optional, ClientCertificateMode::Required]);
+    let names = ["x-a", "x.b", "client-cert", "subject", "x_e"].map(HeaderName::from_static);
+    let names = (Just(names), vec(any::<bool>(), 5));
+    (mode, file(), option::of(file()), names).prop_map(|(mode, ca, crl, (names, named))| {
+        let name = |place: usize| named[place].then(|| names[place].clone());
+        ClientCertificates {
+            mode,
+            ca,
+            crl,
+            fields: CertificateFields {
+                subject: name(0),
+                sans: name(1),
+                fingerprint: name(2),
+                serial: name(3),
+                certificate: name(4),
+            },
+        }
+    })
+}
+
+fn hsts() -> impl Strategy<Value = Hsts> {
+    let year = 365 * 86_400;
+    let any_age = (0..=year, any::<bool>()).prop_map(|(seconds, include_subdomains)| Hsts {
+        max_age: Duration::from_secs(seconds),
+        include_subdomains,
+        preload: false,
+    });
+    let preloaded = Hsts {
+        max_age: Duration::from_secs(year),
+        include_subdomains: true,
+        preload: true,
+    };
+    prop_oneof![any_age, Just(preloaded)]
+}
+
+fn tls() -> impl Strategy<Value = Tls> {
+    let version = select(vec![TlsVersion::Tls12, TlsVersion::Tls13]);
+    let alpn = subsequence(vec![Alpn::Http2, Alpn::Http11], 1..=2).prop_shuffle();
+    let clients = option::of(client_certificates());
+    let shown = (vec(server_certificate(), 1..3), version, alpn);
+    (shown, clients, option::of(file()), option::of(hsts())).prop_map(
+        |((certificates, min_version, alpn), client_certificates, ticket_keys, hsts)| Tls {
+            certificates,
+            min_version,
+            alpn,
+            client_certificates,
+            ticket_keys,
+            hsts,
+        },
+    )
+}
+
 /// Listeners with ports and, where they have a name of their own, names after their place.
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let sections = (keep_alive(), client_timeouts(), limits(), http2());
@@ -110,7 +162,13 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         any::<std::net::IpAddr>(),
         any::<bool>(),
         1_usize..1_000_000,
-        (option::of(tls()), option::of(proxy_protocol())),
+        (
+            prop_oneof![
+                tls().prop_map(|tls| (Some(tls), None)),
+                option::of(1_u16..).prop_map(|port| (None, port))
+            ],
+            option::of(proxy_protocol()),
+        ),
         sections,
         option::of(duration()),
     );
@@ -118,7 +176,8 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     (vec(one, 1..4), shared).prop_map(|(listeners, shared)| {
         let common = listeners[0].4.clone();
         let listener = |(place, one): (usize, _)| {
-            let (ip, is_named, max_connections, (tls, proxy_protocol), sections, expect_client_idle_timeout) = one;
+            let (ip, is_named, max_connections, kind, sections, expect_client_idle_timeout) = one;
+            let ((tls, redirect_to_https), proxy_protocol) = kind;
             let address = SocketAddr::new(ip, 1000 + u16::try_from(place).unwrap());
             let name = if is_named {
                 format!("é\"{place}")
@@ -132,6 +191,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
                 max_connections,
                 tls,
                 proxy_protocol,
+                redirect_to_https,
                 keep_alive,
                 timeouts,
                 limits,

@@ -108,7 +108,7 @@ fn the_examples_of_full_toml_are_right() {
     let config = shown(parse(&with_examples(), "full.toml"));
     assert_eq!(
         (config.listeners.len(), config.routes.len(), config.clusters.len()),
-        (2, 5, 3)
+        (3, 5, 3)
     );
     assert!(config.listeners[1].tls.is_some());
     assert!(config.clusters["api"].probe.is_some());

@@ -33,8 +33,8 @@ fn relative_paths_begin_at_the_folder_of_the_file() {
         AccessLogOutput::File(folder.path().join("logs/access.log"))
     );
     assert_eq!(
-        config.listeners[0].tls.as_ref().unwrap().certificates,
-        [Certificate { chain, key }]
+        config.listeners[0].tls,
+        Some(Tls::new(vec![Certificate { chain, key }]))
     );
     let text = config.to_toml();
     assert_eq!(parse(&text, "f").unwrap(), config, "{text}");

@@ -139,6 +139,7 @@ fn listeners_refuse_what_has_no_meaning() {
             "min_version",
             "1.2",
         ),
+        ("redirect_to_https = 0", "out of range", "from 1 to 65535"),
         (
             "proxy_protocol = {}",
             "has to be believed to somebody",
@@ -192,6 +193,79 @@ fn listeners_refuse_what_has_no_meaning() {
         "`listener` must be an array",
         "[[listener]]",
     );
+}
+
+#[test]
+fn tls_refuses_what_has_no_meaning() {
+    let pair = "certificates = [{ chain = \"a\", key = \"b\" }]";
+    let clients = "mode = \"required\", ca = \"c\"";
+    let cases = [
+        ("alpn = [\"h3\"]", "`alpn` cannot have \"h3\"", "h2"),
+        ("alpn = [\"http1.1\"]", "`alpn` cannot have", "did you mean `http/1.1`?"),
+        ("alpn = []", "`alpn` has no protocol", "leave it out"),
+        ("alpn = [\"h2\", \"h2\"]", "\"h2\" is there twice", "once"),
+        ("alpn = \"h2\"", "`alpn` must be an array", "[\"h2\""),
+        (
+            "ticket_keys = 1",
+            "`ticket_keys` must be a string",
+            "the keys of session tickets",
+        ),
+        ("hsts = { max_age = \"500ms\" }", "counted in seconds", "365d"),
+        (
+            "hsts = { max_age = \"2d\", preload = true }",
+            "preloaded hosts",
+            "include_subdomains = true",
+        ),
+        ("hsts = true", "`hsts` must be a table", "hsts"),
+        (
+            "client_certificates = { ca = \"c\" }",
+            "whether clients must have",
+            "mode = \"required\"",
+        ),
+        ("client_certificates = { mode = \"required\" }", "no `ca`", "as PEM"),
+        (
+            "client_certificates = { mode = \"on\", ca = \"c\" }",
+            "`mode` cannot be \"on\"",
+            "required",
+        ),
+        (
+            "client_certificates = {CLIENTS, subject_field = \"a b\" }",
+            "not the name of a header field",
+            "x-client",
+        ),
+        (
+            "client_certificates = {CLIENTS, subject_field = \"Host\" }",
+            "already means something else",
+            "its own",
+        ),
+        (
+            "client_certificates = {CLIENTS, subject_field = \"x-a\", sans_field = \"X_A\" }",
+            "the name of two fields",
+            "of its own",
+        ),
+        (
+            "client_certificates = {CLIENTS, subjects = \"x\" }",
+            "unknown key `subjects`",
+            "subject_field",
+        ),
+    ];
+    for (keys, message, help) in cases {
+        let keys = keys.replace("CLIENTS", clients);
+        expect_in_listener(&[(&format!("tls = {{ {pair}, {keys} }}"), message, help)]);
+    }
+    expect_in_listener(&[(
+        &format!("tls = {{ {pair} }}\nredirect_to_https = 443"),
+        "has come by https already",
+        "without `tls`",
+    )]);
+}
+
+#[test]
+fn a_listener_that_only_redirects_needs_no_route() {
+    let redirects = format!("{LISTENER}redirect_to_https = 443\n");
+    assert_eq!(parse(&redirects, "f").unwrap().routes, []);
+    let other = "[[listener]]\naddress = \":1\"\n";
+    expect_one(&format!("{redirects}{other}"), "no `[[route]]`", "[[route]]");
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! What endpoints are told of the certificate that a client has shown.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use http::{HeaderName, HeaderValue};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use thiserror::Error;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::{alternative_names, distinguished_name};
+use crate::config::CertificateFields;
+
+/// What a field may hold; longer ones, which endpoints would refuse, are no honest certificate's.
+const LONGEST: usize = 16 * 1024;
+
+/// The fields of requests that come from one client, in visible ASCII and spaces.
+pub type ClientFields = Box<[(HeaderName, HeaderValue)]>;
+
+/// Why a client is sent off though its handshake succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ClientCertificateError {
+    #[error("the client resumed a session without a certificate where one is required")]
+    Missing,
+    #[error("the client's certificate has expired since its session began")]
+    Expired,
+    #[error("the client's certificate cannot be put into words")]
+    Unreadable,
+}
+
+/// What `fields` ask for of a certificate that has been verified at some time before `now`.
+///
+/// # Errors
+/// The certificate is over, or cannot be told whole.
+pub(super) fn read(
+    certificate: &CertificateDer<'_>,
+    fields: &CertificateFields,
+    now: UnixTime,
+) -> Result<ClientFields, ClientCertificateError> {
+    use ClientCertificateError::{Expired, Unreadable};
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| Unreadable)?;
+    let not_after = parsed.validity().not_after.timestamp();
+    // A resumed session shows the certificate that was verified when it began.
+    if i64::try_from(now.as_secs()).is_ok_and(|now| now > not_after) {
+        return Err(Expired);
+    }
+    let mut told = Vec::new();
+    let mut tell = |name: &Option<HeaderName>, value: &dyn Fn() -> Option<String>| {
+        let Some(name) = name else { return Ok(()) };
+        let value = value().filter(|value| value.len() <= LONGEST).ok_or(Unreadable)?;
+        if !value.is_empty() {
+            let value = HeaderValue::try_from(value).map_err(|_| Unreadable)?;
+            told.push((name.clone(), value));
+        }
+        Ok(())
+    };
+    tell(&fields.subject, &|| distinguished_name::rfc4514(parsed.subject()))?;
+    tell(&fields.sans, &|| {
+        let names = parsed.subject_alternative_name().ok()?;
+        Some(names.map_or_else(String::new, |names| {
+            alternative_names::listed(&names.value.general_names)
+        }))
+    })?;
+    tell(&fields.fingerprint, &|| {
+        Some(hexadecimal(digest(&SHA256, certificate).as_ref()))
+    })?;
+    tell(&fields.serial, &|| Some(hexadecimal(unsigned(parsed.raw_serial()))))?;
+    tell(&fields.certificate, &|| Some(format!(":{}:", base64(certificate))))?;
+    Ok(told.into())
+}
+
+/// Without the zero that only says that a number is not below zero.
+fn unsigned(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        bytes => bytes,
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// RFC 4648 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let padded = [
+            group[0],
+            group.get(1).copied().unwrap_or(0),
+            group.get(2).copied().unwrap_or(0),
+        ];
+        let number = u32::from_be_bytes([0, padded[0], padded[1], padded[2]]);
+        for place in 0..4 {
+            if place > group.len() {
+                text.push('=');
+            } else {
+                let digit = number >> (18 - 6 * place) & 63;
+                text.push(char::from(DIGITS[digit as usize]));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_rfc_4648_10_shows() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(hexadecimal(&[0, 0x9f, 0xff]), "009fff");
+        assert_eq!(unsigned(&[0, 0x9f]), [0x9f]);
+        assert_eq!(unsigned(&[0]), [0]);
+    }
+}
