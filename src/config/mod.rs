@@ -170,7 +170,8 @@ impl Config {
         }
     }
 
-    pub fn reserved_fields(&self) -> ReservedFields {
+    /// `None` where no client is asked who it is.
+    pub fn reserved_fields(&self) -> Option<ReservedFields> {
         ReservedFields::of(&self.listeners)
     }
 

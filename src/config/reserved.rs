@@ -4,26 +4,22 @@ use http::{HeaderMap, HeaderName};
 
 use super::Listener;
 
-/// The names of fields by which endpoints are told of verified clients. What a client sends under one of them is taken
+/// The names of fields by which endpoints are told of verified clients, at least one. What a client sends under one of them is taken
 /// off, on every listener: an endpoint cannot know by which one a request came.
 ///
 /// A name stands for all that an endpoint may take for it: where fields become variables (RFC 3875 4.1.18), all that is
 /// neither letter nor digit is one sign.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservedFields(Vec<HeaderName>);
 
 impl ReservedFields {
-    pub(super) fn of(listeners: &[Listener]) -> Self {
+    pub(super) fn of(listeners: &[Listener]) -> Option<Self> {
         let clients = listeners.iter().filter_map(|listener| listener.tls.as_ref());
         let clients = clients.filter_map(|tls| tls.client_certificates.as_ref());
         let mut names: Vec<_> = clients.flat_map(|clients| clients.fields.names()).cloned().collect();
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
-        Self(names)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        (!names.is_empty()).then_some(Self(names))
     }
 
     /// Whether a field of this name, in any case, would pass for one of these.
@@ -33,9 +29,6 @@ impl ReservedFields {
 
     /// Takes all fields off that would pass for one of these.
     pub fn strip(&self, fields: &mut HeaderMap) {
-        if self.0.is_empty() {
-            return;
-        }
         let forged: Vec<_> = fields.keys().filter(|name| self.has(name.as_str())).cloned().collect();
         for name in forged {
             fields.remove(name);

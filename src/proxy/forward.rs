@@ -53,11 +53,11 @@ enum Trust {
 ///
 /// # Errors
 /// Plain words for the client.
-pub(super) fn check_connection(headers: &HeaderMap, reserved: &ReservedFields) -> Result<(), &'static str> {
+pub(super) fn check_connection(headers: &HeaderMap, reserved: Option<&ReservedFields>) -> Result<(), &'static str> {
     for name in nominated(headers) {
         let forwarded = name.len() > 12 && name[..12].eq_ignore_ascii_case("x-forwarded-");
         if forwarded
-            || reserved.has(name)
+            || reserved.is_some_and(|reserved| reserved.has(name))
             || PROTECTED
                 .iter()
                 .any(|protected| protected.as_str().eq_ignore_ascii_case(name))

@@ -119,7 +119,7 @@ impl Proxy {
         request: &mut Request<Option<Incoming>>,
     ) -> Response<Source> {
         extended::translate(request);
-        let reserved = &view.snapshot.reserved;
+        let reserved = view.snapshot.reserved.as_deref();
         let target = match check(client, request, reserved) {
             Ok(target) => target,
             Err((reason, details)) => return reject(account, reason, details, request),
@@ -189,6 +189,7 @@ impl Proxy {
             framing,
             body: request.body_mut().take(),
             expectation,
+            reserved: view.snapshot.reserved.clone(),
             client_stall: client.body_stall,
             time_limit: account.is_grpc().then(|| grpc::timeout(request.headers())).flatten(),
             encode: Head {
@@ -249,7 +250,7 @@ impl Handle for Proxy {
         let start = Instant::now();
         let view = self.view();
         let mut account = Account::open(Rc::clone(&view), start, client, request);
-        identity::tell(request.headers_mut(), client, &view.snapshot.reserved);
+        identity::tell(request.headers_mut(), client, view.snapshot.reserved.as_deref());
         let response = self.answer(&view, &mut account, client, request).await;
         finish(response, client, account)
     }
@@ -334,7 +335,7 @@ fn finish(mut response: Response<Source>, client: &Client, mut account: Account)
 fn check<'a, B>(
     client: &Client,
     request: &'a Request<B>,
-    reserved: &ReservedFields,
+    reserved: Option<&ReservedFields>,
 ) -> Result<Target<'a>, (Reason, &'static str)> {
     let target = Target::of(request).map_err(|details| (Reason::BadRequest, details))?;
     if request.headers().contains_key(header::CONNECTION) {

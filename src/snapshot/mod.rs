@@ -40,8 +40,8 @@ pub struct Snapshot {
     pub cluster_stats: Vec<Arc<Stats<ClusterStats>>>,
     pub proxy_stats: Arc<Stats<ProxyStats>>,
     pub access_log: Option<AccessLog>,
-    /// What no client may say of itself.
-    pub reserved: Arc<config::ReservedFields>,
+    /// What no client may say of itself, if there is anything.
+    pub reserved: Option<Arc<config::ReservedFields>>,
     /// The source ports of the process; the same through all reloads.
     pub ports: Arc<Ports>,
 }
@@ -85,7 +85,7 @@ impl Snapshot {
             cluster_stats,
             proxy_stats: previous.map_or_else(|| Stats::new(workers), |previous| Arc::clone(&previous.proxy_stats)),
             access_log,
-            reserved: Arc::new(config.reserved_fields()),
+            reserved: config.reserved_fields().map(Arc::new),
             ports,
             config,
         })
@@ -114,6 +114,19 @@ impl Snapshot {
         endpoints
             .any(|endpoint| endpoint.ip().is_none())
             .then_some(RESOLVE_INTERVAL)
+    }
+
+    /// Whether a file that a cluster names holds something else than when its endpoints were made.
+    pub fn has_changed_files(&self) -> bool {
+        self.clusters.iter().any(|cluster| {
+            let now = self
+                .config
+                .clusters
+                .get(&cluster.name)
+                .and_then(|config| config.tls.as_ref());
+            let made = cluster.endpoints.first().and_then(|endpoint| endpoint.connector.tls());
+            now.zip(made).is_some_and(|(now, made)| !made.is_made_of(now))
+        })
     }
 
     /// Whether both have the same endpoints, alive and in the same order.

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -10,6 +11,7 @@ use http::HeaderMap;
 use hyper::body::{Body, Incoming};
 
 use super::upload::UploadError;
+use crate::config::ReservedFields;
 
 /// How the body's end is told to the endpoint; always our own choice, never the client's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(super) struct RequestBody {
     ended: bool,
     expectation: Expectation,
     trailers: Option<HeaderMap>,
+    /// What may not be among them either.
+    reserved: Option<Arc<ReservedFields>>,
     replay: Replay,
 }
 
@@ -83,6 +87,7 @@ impl RequestBody {
             ended: false,
             expectation,
             trailers: None,
+            reserved: None,
             replay: Replay::Kept {
                 parts: Vec::new(),
                 size: 0,
@@ -92,6 +97,12 @@ impl RequestBody {
         };
         body.start();
         body
+    }
+
+    /// Leaves trailers out that would pass for one of `reserved`.
+    pub(super) fn without(mut self, reserved: Option<Arc<ReservedFields>>) -> Self {
+        self.reserved = reserved;
+        self
     }
 
     fn start(&mut self) {
@@ -171,7 +182,12 @@ impl RequestBody {
                         self.remember(&data);
                         return Poll::Ready(self.data(data));
                     }
-                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        if let (Some(trailers), Some(reserved)) = (&mut self.trailers, &self.reserved) {
+                            reserved.strip(trailers);
+                        }
+                    }
                 },
                 Some(Err(error)) => return Poll::Ready(Err(UploadError::Client(error))),
                 None => self.body = None,

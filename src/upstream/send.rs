@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     balance::PickState,
-    config::{Close, Protocol},
+    config::{Close, Protocol, ReservedFields},
     http1::ResponseHead,
     pool::{Checkout, CheckoutError, CloseReason, Identity, OpenReason, Permit, Pooled, Reused, Wanted},
     worker::Timers,
@@ -60,6 +60,8 @@ pub struct Outgoing<E> {
     /// `None` is a request without one.
     pub body: Option<Incoming>,
     pub expectation: Expectation,
+    /// Fields that the client's trailers may not have.
+    pub reserved: Option<Arc<ReservedFields>>,
     /// Longest time without a byte of the client's body.
     pub client_stall: Duration,
     /// What the client allows for the whole; `None`: as long as the cluster does.
@@ -306,7 +308,8 @@ impl Sending {
         Box::new(Self {
             upload: Upload::new(
                 head,
-                RequestBody::new(outgoing.body, outgoing.framing, outgoing.expectation, replay),
+                RequestBody::new(outgoing.body, outgoing.framing, outgoing.expectation, replay)
+                    .without(outgoing.reserved),
             ),
             method: outgoing.method,
             opens: outgoing.opens,

@@ -93,7 +93,8 @@ fn begin<E>(cluster: &Cluster, local: Local<'_>, outgoing: &mut Outgoing<E>) -> 
         outgoing.framing,
         outgoing.expectation,
         cluster.retry.max_replay_body,
-    );
+    )
+    .without(outgoing.reserved.clone());
     Box::new(Sending {
         method: outgoing.method.clone(),
         body,
