@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Phase, State};
+use super::{Listening, Phase, State};
 use crate::{
     downstream::{Listener, ProxyOutcome},
     proxy::Reason,
@@ -58,7 +58,7 @@ fn process(page: &mut Page, state: &State, snapshot: &Snapshot) {
 }
 
 fn listeners(page: &mut Page, state: &State) {
-    for listener in state.listeners() {
+    for Listening { listener, tls } in state.listeners() {
         let labels = [("listener", listener.name.as_str())];
         let connections = listener.connections() as f64;
         page.gauge(
@@ -93,7 +93,19 @@ fn listeners(page: &mut Page, state: &State) {
             "Failed accepts.",
             &counts.accept_errors,
         );
-        for (failure, count) in counts.tls_failures.all() {
+        for validity in tls.iter().flat_map(|tls| tls.validities()) {
+            let chain = validity.chain.to_string_lossy();
+            let labels = [labels[0], ("certificate", &*chain)];
+            let help = "When the certificate is over, in seconds since 1970.";
+            let not_after = validity.not_after() as f64;
+            page.gauge(
+                "forebay_tls_certificate_expiry_timestamp_seconds",
+                help,
+                &labels,
+                not_after,
+            );
+        }
+        for (failure, count) in tls.iter().flat_map(|_| counts.tls_failures.all()) {
             let labels = [labels[0], ("reason", failure.as_str())];
             let help = "TLS handshakes that came to nothing.";
             page.counter("forebay_downstream_tls_failures_total", help, &labels, count);

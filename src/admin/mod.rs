@@ -30,6 +30,7 @@ use crate::{
     pool::Reuse,
     snapshot::Snapshot,
     telemetry::{Recorder, page},
+    tls::ServerTls,
     worker::{Board, Timers},
 };
 
@@ -38,7 +39,7 @@ use crate::{
 pub struct State {
     snapshots: Arc<ArcSwap<Snapshot>>,
     board: Arc<Board<Message>>,
-    listeners: Mutex<Vec<Arc<Listener>>>,
+    listeners: Mutex<Vec<Listening>>,
     phase: AtomicU8,
     started: Instant,
     /// Has what is counted rarely.
@@ -47,6 +48,13 @@ pub struct State {
     reloads_refused: AtomicU64,
     /// Why the last reload was refused, if it was.
     refusal: Mutex<Option<String>>,
+}
+
+/// A listener of the process, and what its clients are shown.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    pub listener: Arc<Listener>,
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// How far the process is in its life.
@@ -86,7 +94,7 @@ impl State {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    pub fn set_listeners(&self, listeners: Vec<Arc<Listener>>) {
+    pub fn set_listeners(&self, listeners: Vec<Listening>) {
         *self.listeners.lock().expect("no panic under this lock") = listeners;
     }
 
@@ -109,7 +117,7 @@ impl State {
         }
     }
 
-    fn listeners(&self) -> Vec<Arc<Listener>> {
+    fn listeners(&self) -> Vec<Listening> {
         self.listeners.lock().expect("no panic under this lock").clone()
     }
 }

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Phase, State};
+use super::{Listening, Phase, State};
 use crate::{
-    downstream::Listener,
     pool,
     upstream::{Cluster, Endpoint},
 };
@@ -38,7 +37,7 @@ pub(super) fn render(state: &State) -> String {
             "last_refusal": state.refusal.lock().expect("no panic under this lock").clone(),
         },
         "workers": workers,
-        "listeners": state.listeners().iter().map(|each| listener(each)).collect::<Vec<_>>(),
+        "listeners": state.listeners().iter().map(listener).collect::<Vec<_>>(),
         "clusters": clusters,
         "reuse_ratio": super::reuse(&snapshot).ratio(),
         "ports": super::ports::status(&snapshot),
@@ -46,7 +45,12 @@ pub(super) fn render(state: &State) -> String {
     format!("{value:#}\n")
 }
 
-fn listener(listener: &Listener) -> Value {
+fn listener(listening: &Listening) -> Value {
+    let Listening { listener, tls } = listening;
+    let validities = tls.iter().flat_map(|tls| tls.validities());
+    let certificates: Vec<_> = validities
+        .map(|validity| json!({ "chain": validity.chain.to_string_lossy(), "not_after": validity.not_after() }))
+        .collect();
     let counts = &listener.counts;
     json!({
         "name": listener.name,
@@ -60,6 +64,7 @@ fn listener(listener: &Listener) -> Value {
             "max-connections": counts.refused_max.load(Relaxed),
             "per-client-limit": counts.refused_client.load(Relaxed),
         },
+        "certificates": certificates,
         "tls_failures": counts.tls_failures.total(),
         "accept_errors": counts.accept_errors.load(Relaxed),
     })

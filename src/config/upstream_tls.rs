@@ -72,6 +72,16 @@ impl Default for UpstreamTls {
 }
 
 impl UpstreamTls {
+    /// Every file that is read for it.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let roots = match &self.roots {
+            Roots::File(path) => Some(path),
+            Roots::Platform | Roots::Webpki => None,
+        };
+        let own = self.certificate.iter().flat_map(|own| [&own.chain, &own.key]);
+        roots.into_iter().chain(own)
+    }
+
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let default = Self::default();
         let verify = table.choice("verify", default.verify, &VERIFIES);

@@ -1,5 +1,6 @@
 //! One new snapshot: when the file has changed, what it becomes, and what that means for what is alive.
 
+mod folders;
 mod watch;
 
 use std::{

@@ -1,49 +1,100 @@
-//! Tells when the config file may have changed.
+//! Tells when one of the files that the proxy was made of may have changed.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout, timeout_at},
+};
 
-/// Watches the folder of a file: editors replace files by renaming, and mounted configs swap a link.
+use super::folders::folders_of;
+
+/// A change is looked at when nothing more has happened for so long: a file is written in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+/// It is looked at after so long in any case: somebody else may be busy in the folder.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the files are looked at without any sign, since not every file system gives one.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Watches the folders of files, and of the links that lead to them: editors replace files by renaming, and mounted
+/// configs swap a link.
 #[derive(Debug)]
 pub struct Watch {
     events: mpsc::Receiver<()>,
-    _watcher: RecommendedWatcher,
+    /// Without one, the files are only looked at now and then.
+    watcher: notify::Result<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    interval: Interval,
+    /// When something happened of which nobody has been told.
+    since: Option<Instant>,
 }
 
-/// A change is looked at when nothing more has happened for so long: a file is written in several steps.
-const QUIET: std::time::Duration = std::time::Duration::from_millis(100);
-
 impl Watch {
-    /// # Errors
-    /// When the folder cannot be watched (too many watches, no such folder).
-    pub fn new(file: &Path) -> notify::Result<Self> {
+    /// Watches nothing yet.
+    pub fn start() -> Self {
         let (sender, events) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 // One that waits is enough.
                 let _ = sender.try_send(());
             }
-        })?;
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self {
+        });
+        let mut interval = interval_at(Instant::now() + INTERVAL, INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
             events,
-            _watcher: watcher,
-        })
+            watcher,
+            folders: BTreeSet::new(),
+            interval,
+            since: None,
+        }
     }
 
-    /// Waits until something has happened in the folder and it is quiet again.
+    /// Watches these files from now on, and no others. To be called again after each change, which may have led a link
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// The first folder that cannot be watched (too many watches, no such folder); its files are looked at now and then,
+    /// as all are when the kernel lets nobody watch.
+    pub fn set<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> notify::Result<()> {
+        let watcher = match &mut self.watcher {
+            Ok(watcher) => watcher,
+            Err(error) => return Err(notify::Error::generic(&error.to_string())),
+        };
+        let folders: BTreeSet<_> = files.flat_map(folders_of).collect();
+        for folder in self.folders.difference(&folders) {
+            // It may be gone already.
+            let _ = watcher.unwatch(folder);
+        }
+        let mut result = Ok(());
+        for folder in &folders {
+            // Also where it is watched: another folder may have come to stand there.
+            let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
+            result = result.and(watched);
+        }
+        self.folders = folders;
+        result
+    }
+
+    /// Waits until something has happened in one of the folders and it is quiet again, or until it is time to look all
+    /// the same.
     ///
     /// Cancellation: a change may be told of a second time, never not at all.
     pub async fn changed(&mut self) {
-        if self.events.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
+        let since = match self.since {
+            Some(since) => since,
+            None => tokio::select! {
+                Some(()) = self.events.recv() => *self.since.insert(Instant::now()),
+                _ = self.interval.tick() => return,
+            },
+        };
+        let quiet = async { while let Ok(Some(())) = timeout(QUIET, self.events.recv()).await {} };
+        let _ = timeout_at(since + PATIENCE, quiet).await;
+        self.since = None;
     }
 }

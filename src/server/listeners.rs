@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::work::Crew;
+use super::{files, work::Crew};
 use crate::{
     config::{self, Config},
     downstream::Listener,
@@ -79,6 +79,33 @@ fn make_tls(config: &config::Listener, old: Option<&Bound>) -> Result<Option<Arc
     Ok(Some(Arc::new(new)))
 }
 
+/// What became of the files of a listener.
+#[derive(Debug)]
+pub(super) enum Refreshed {
+    /// They hold what is in force.
+    Unchanged,
+    Changed,
+    /// What was before stays in force.
+    Refused(ListenError),
+}
+
+/// Reads the files of a listener again, if they have changed, and tells the workers.
+pub(super) fn refresh(bound: &mut Bound, crew: &Crew) -> Refreshed {
+    match make_tls(&bound.config, Some(bound)) {
+        Ok(tls) if is_same_tls(tls.as_ref(), bound.tls.as_ref()) => Refreshed::Unchanged,
+        Ok(tls) => {
+            bound.tls = tls;
+            crew.update(&bound.listener, &bound.config, bound.tls.as_ref());
+            Refreshed::Changed
+        }
+        Err(error) => Refreshed::Refused(error),
+    }
+}
+
+fn is_same_tls(one: Option<&Arc<ServerTls>>, other: Option<&Arc<ServerTls>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
+}
+
 /// What a reload does with listeners, once everything that can fail has succeeded.
 #[derive(Debug)]
 pub(super) struct Planned {
@@ -116,6 +143,7 @@ fn is_same(old: &config::Listener, new: &config::Listener) -> bool {
 impl Bound {
     /// Hands the sockets to the workers.
     pub(super) fn listen(self, crew: &Crew, sockets: Vec<TcpListener>) -> Self {
+        files::begin(&self);
         crew.listen(&self.listener, sockets, &self.config, self.tls.as_ref());
         self
     }
@@ -135,6 +163,7 @@ impl Planned {
         }
         let mut all = self.kept;
         for kept in &all {
+            files::begin(kept);
             crew.update(&kept.listener, &kept.config, kept.tls.as_ref());
         }
         all.extend(

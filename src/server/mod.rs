@@ -3,6 +3,7 @@
 //! The control thread is the one that calls [`run`]. It reloads, probes, serves the admin listener and hears signals; no
 //! request of a client ever waits for it.
 
+mod files;
 mod listeners;
 mod lookout;
 mod probes;
@@ -12,6 +13,7 @@ mod work;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use files::Files;
 use listeners::{Bound, ListenError};
 use probes::Probes;
 use signals::{Event, Signals};
@@ -23,7 +25,7 @@ use crate::{
     config::{self, Config},
     health, net,
     pool::CloseReason,
-    reload::{self, Source, Watch},
+    reload::{self, Source},
     snapshot::{self, BuildError, Snapshot},
     telemetry::{
         log::{self, LogHandle},
@@ -91,7 +93,7 @@ struct Control {
     admin_address: Option<SocketAddr>,
     signals: Signals,
     source: Option<Source>,
-    watch: Option<Watch>,
+    files: Files,
     log: LogHandle,
 }
 
@@ -107,7 +109,8 @@ impl Control {
         let workers = config.process.workers.unwrap_or_else(worker::available).get();
         let config = Arc::new(config);
         let source = file.map(Source::new).transpose().map_err(ServerError::Source)?;
-        let watch = source.as_ref().filter(|_| config.process.watch).and_then(watch);
+        let mut files = Files::default();
+        files.watch(&config, source.as_ref());
         let snapshot = Arc::new(Snapshot::build(Arc::clone(&config), None, workers).await?);
         let bound = listeners::bind_all(&config, workers)?;
         let snapshots = Arc::new(ArcSwap::from(Arc::clone(&snapshot)));
@@ -136,7 +139,7 @@ impl Control {
             admin_address,
             signals,
             source,
-            watch,
+            files,
             log,
         })
     }
@@ -160,12 +163,6 @@ impl Control {
     /// Until a signal says that it is over.
     async fn serve(&mut self) {
         loop {
-            let changed = async {
-                match &mut self.watch {
-                    Some(watch) => watch.changed().await,
-                    None => std::future::pending().await,
-                }
-            };
             let resolve_interval = self.snapshots.load().resolve_interval();
             let resolve = async {
                 match resolve_interval {
@@ -179,13 +176,17 @@ impl Control {
                     self.resolve().await;
                     continue;
                 }
-                () = changed => {
-                    if self.source.as_mut().is_some_and(Source::has_changed) { Event::Reload } else { continue }
+                () = self.files.changed() => {
+                    self.look_at_files().await;
+                    continue;
                 }
             };
             match event {
                 Event::End => return,
-                Event::Reload => self.reload().await,
+                Event::Reload => {
+                    self.reload().await;
+                    self.watch_files();
+                }
                 Event::ReopenLog => self.reopen_access_log(),
             }
         }
@@ -255,8 +256,11 @@ impl Control {
     }
 
     fn tell_admin(&self) {
-        self.admin
-            .set_listeners(self.bound.iter().map(|bound| Arc::clone(&bound.listener)).collect());
+        let listening = |bound: &Bound| admin::Listening {
+            listener: Arc::clone(&bound.listener),
+            tls: bound.tls.clone(),
+        };
+        self.admin.set_listeners(self.bound.iter().map(listening).collect());
     }
 
     fn reopen_access_log(&self) {
@@ -304,18 +308,9 @@ fn describe_metrics() {
     for outcome in ["applied", "refused"] {
         metrics::counter!(RELOADS, "outcome" => outcome).increment(0);
     }
+    files::describe_metrics();
     health::describe_metrics();
     snapshot::describe_metrics();
-}
-
-fn watch(source: &Source) -> Option<Watch> {
-    match Watch::new(source.path()) {
-        Ok(watch) => Some(watch),
-        Err(error) => {
-            tracing::warn!(%error, "the config file cannot be watched: SIGHUP reloads it");
-            None
-        }
-    }
 }
 
 /// What a reload cannot change.

@@ -117,12 +117,7 @@ fn verified(
 fn fingerprint(tls: &UpstreamTls) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{tls:?}").hash(&mut hasher);
-    let root = match &tls.roots {
-        Roots::File(path) => Some(path),
-        Roots::Platform | Roots::Webpki => None,
-    };
-    let own = tls.certificate.iter().flat_map(|own| [&own.chain, &own.key]);
-    for path in root.into_iter().chain(own) {
+    for path in tls.files() {
         std::fs::read(path).unwrap_or_default().hash(&mut hasher);
     }
     hasher.finish()

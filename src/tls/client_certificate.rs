@@ -111,6 +111,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_certificate_that_is_over_is_worth_nothing_in_a_session_that_goes_on() {
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("it can sign");
+        let at = |seconds| {
+            let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+            read(certificate.der(), &CertificateFields::default(), now)
+        };
+        assert_eq!(at(1_577_836_800), Ok(ClientFields::default()));
+        assert_eq!(at(1_577_836_801), Err(ClientCertificateError::Expired));
+        let broken = read(
+            &CertificateDer::from(vec![0x30, 0]),
+            &CertificateFields::default(),
+            UnixTime::now(),
+        );
+        assert_eq!(broken, Err(ClientCertificateError::Unreadable));
+    }
+
+    #[test]
+    fn a_subject_that_is_too_long_is_not_told_in_part() {
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "x".repeat(LONGEST));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("it can sign");
+        let fields = CertificateFields {
+            subject: Some(HeaderName::from_static("x-subject")),
+            ..CertificateFields::default()
+        };
+        let told = read(certificate.der(), &fields, UnixTime::now());
+        assert_eq!(told, Err(ClientCertificateError::Unreadable));
+    }
+
+    #[test]
     fn bytes_are_written_as_rfc_4648_10_shows() {
         for (bytes, text) in [
             ("", ""),

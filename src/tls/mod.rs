@@ -14,7 +14,7 @@
 //!
 //! # What is resumed?
 //!
-//! A session of the same server name under the same policy on client certificates; see [`tickets`].
+//! A session of the same server name under the same policy on client certificates; see `tickets`.
 
 mod alternative_names;
 mod choice;

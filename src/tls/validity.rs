@@ -64,15 +64,13 @@ impl Validity {
         let Span { not_before, not_after } = self.span;
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let left = not_after.saturating_sub(now);
-        // One that lives for a week is renewed late.
-        let near = NEAR.min(not_after.saturating_sub(not_before) / 4);
         let chain = || self.chain.clone();
         if left < 0 {
             let days = -left / DAY;
             Some(ValidityWarning::Over { chain: chain(), days })
         } else if now < not_before {
             Some(ValidityWarning::NotYet { chain: chain() })
-        } else if left < near {
+        } else if left < NEAR {
             let days = left / DAY;
             Some(ValidityWarning::Near { chain: chain(), days })
         } else {
@@ -103,7 +101,6 @@ mod tests {
         assert!(warning(90, 177).contains("a.pem is good for only 13 more days"));
         assert!(warning(90, 193).contains("over for 3 days"));
         assert!(warning(90, 99).contains("not good yet"));
-        assert_eq!(warning(7, 105), "");
         assert!(warning(7, 106).contains("only 1 more days"));
     }
 }

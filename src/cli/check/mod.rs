@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::{CommandFactory, error::ErrorKind};
+use rustls::pki_types::UnixTime;
 
 use self::plan::Plan;
 pub(super) use self::{
@@ -23,6 +24,7 @@ use super::{Cli, CommandError, counted, eprint_line, load, print};
 use crate::{
     config::{self, Config, Expect},
     net::Kernel,
+    tls::ServerTls,
 };
 
 /// What a response is taken to last where the file does not say, as in the file.
@@ -88,11 +90,21 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CommandError> {
     for warning in config::warnings(&config) {
         eprint_line(&format!("forebay: {}: warning: {warning}", args.file.display()));
     }
+    for warning in certificate_warnings(&config) {
+        eprint_line(&format!("forebay: {}: warning: {warning}", args.file.display()));
+    }
     for warning in machine_warnings(&config, &kernel) {
         eprint_line(&format!("forebay: this machine: warning: {warning}"));
     }
     let report = report::render(&plans(&config, &kernel), &kernel);
     print(&format!("{}\n{report}", summary(&args.file, &config)))
+}
+
+/// What the files of TLS need, of which it is known that they can be used.
+fn certificate_warnings(config: &Config) -> Vec<String> {
+    let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let made = tls.filter_map(|tls| ServerTls::new(tls, None).ok());
+    made.flat_map(|tls| tls.warnings(UnixTime::now())).collect()
 }
 
 /// Puts the load of the command line in the place of the file's.
