@@ -5,8 +5,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Action, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, Protocol, ServerName, Verify,
-    format_duration,
+    Action, ClientCertificateMode, Close, Cluster, ClusterTimeouts, Config, IdleTimeout, Listener, Protocol,
+    ServerName, Verify, format_duration,
 };
 
 /// What is allowed and yet hardly meant, one sentence each, which says what happens and what to write.
@@ -16,6 +16,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(useless_connects(config));
     for listener in &config.listeners {
         warnings.extend(of_listener(listener).into_iter().flatten());
+        warnings.extend(unused_certificates(listener));
     }
     for (name, cluster) in clusters() {
         warnings.extend(of_pool(&name, cluster).into_iter().flatten());
@@ -109,6 +110,18 @@ fn useless_connects(config: &Config) -> impl Iterator<Item = String> {
         format!(
             "a route lets CONNECT through (`connect`) to the cluster {name}, whose endpoints get only HTTP/2, over which \
              no tunnel goes: write another `protocol`, or leave `connect` out"
+        )
+    })
+}
+
+fn unused_certificates(listener: &Listener) -> Option<String> {
+    let clients = listener.tls.as_ref()?.client_certificates.as_ref()?;
+    let in_vain = clients.mode == ClientCertificateMode::Optional && clients.fields.names().next().is_none();
+    in_vain.then(|| {
+        let name = shown(&listener.name);
+        format!(
+            "clients of the listener {name} may show a certificate, and nobody is told of it: write a `subject_field`, or \
+             `mode = \"required\"`"
         )
     })
 }
@@ -325,6 +338,25 @@ mod tests {
                 &["`public`", "everybody", "`from`"],
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_that_may_be_shown_is_of_some_use() {
+        let clients = |keys: &str| {
+            format!(
+                "tls = {{ certificates = [{{ chain = \"a\", key = \"b\" }}], client_certificates = {{ ca = \"c\", {keys} }} }}"
+            )
+        };
+        let right = [
+            clients("mode = \"required\""),
+            clients("mode = \"optional\", sans_field = \"x-a\""),
+        ];
+        let right: Vec<_> = right.iter().map(String::as_str).collect();
+        in_listener(
+            &clients("mode = \"optional\""),
+            &right,
+            &["`public`", "`subject_field`"],
+        );
     }
 
     #[test]

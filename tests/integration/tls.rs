@@ -1,10 +1,5 @@
 //! Clients over TLS.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
-
 use crate::support::{Client, End, Endpoint, Proxy, certificate::Certificate, tools};
 
 /// A proxy with these certificates in front of an endpoint.
@@ -216,29 +211,10 @@ fn a_session_is_resumed() {
             .join(format!("session{version}"))
             .display()
             .to_string();
-        let first = s_client(&proxy, &[version, "-sess_out", &session]);
+        let options = ["-servername", "a.example", version];
+        let first = tools::s_client(proxy.address(), &[&options[..], &["-sess_out", &session]].concat());
         assert!(first.contains("New, "), "{first}");
-        let second = s_client(&proxy, &[version, "-sess_in", &session]);
+        let second = tools::s_client(proxy.address(), &[&options[..], &["-sess_in", &session]].concat());
         assert!(second.contains("Reused, "), "{second}");
     }
-}
-
-/// One request through `openssl s_client`, and what that said.
-fn s_client(proxy: &Proxy, arguments: &[&str]) -> String {
-    let address = proxy.address().to_string();
-    let mut command = Command::new("openssl");
-    command
-        .args(["s_client", "-connect", &address, "-servername", "a.example", "-ign_eof"])
-        .args(arguments);
-    let command = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().expect("openssl runs");
-    let mut stdin = child.stdin.take().expect("stdin is a pipe");
-    stdin
-        .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
-        .expect("openssl reads");
-    let output = child.wait_with_output().expect("openssl ends with the connection");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,6 +1,7 @@
 //! What the stories are told with: a proxy, scripted endpoints, clients in raw bytes, and ways to wait for events.
 
 pub mod attack;
+pub mod authority;
 pub mod certificate;
 pub mod client;
 pub mod endpoint;
@@ -10,6 +11,7 @@ pub mod lines;
 pub mod netns;
 pub mod proxy;
 pub mod sockets;
+pub mod tls_client;
 pub mod tools;
 pub mod unreachable;
 pub mod wire;

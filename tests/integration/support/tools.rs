@@ -130,3 +130,21 @@ pub fn announced(server: &Tool) -> SocketAddr {
         .expect("the line is there");
     SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("a port is a number")))
 }
+
+/// One request for `a.example` through `openssl s_client`, and what that said.
+pub fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
+    let mut command = Command::new("openssl");
+    command
+        .args(["s_client", "-connect", &address.to_string(), "-ign_eof"])
+        .args(arguments);
+    let command = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("openssl runs");
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    // It may have ended already, when its handshake was refused.
+    let _ = stdin.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    let output = child.wait_with_output().expect("openssl ends with the connection");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
