@@ -125,10 +125,7 @@ impl Proxy {
             Err((reason, details)) => return reject(account, reason, details, request),
         };
         if let Some(port) = client.redirect_to_https {
-            return match answer::to_https(port, &target) {
-                Some(response) => response,
-                None => reject(account, Reason::BadRequest, "Host is missing", request),
-            };
+            return send_on(account, port, &target, request);
         }
         let (method, headers) = (request.method(), request.headers());
         let wanted = routing::Request {
@@ -329,6 +326,14 @@ fn finish(mut response: Response<Source>, client: &Client, mut account: Account)
     }
     account.status(response.status());
     response.map(|source| Body::new(source, account))
+}
+
+/// The answer of a listener that only sends its clients on to TLS.
+fn send_on<B>(account: &mut Account, port: u16, target: &Target<'_>, request: &Request<B>) -> Response<Source> {
+    if let Some((reason, details)) = upgrade::refusal(request, None) {
+        return reject(account, reason, details, request);
+    }
+    answer::to_https(port, target).unwrap_or_else(|| reject(account, Reason::BadRequest, "Host is missing", request))
 }
 
 /// What is wrong with a request before it is routed.

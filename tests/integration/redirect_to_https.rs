@@ -82,6 +82,29 @@ fn a_request_that_names_no_host_cannot_be_sent_on() {
 }
 
 #[test]
+fn a_tunnel_is_not_sent_on_whatever_routes_allow() {
+    let endpoint = Endpoint::answering("x");
+    let redirects = "[[listener]]\nname = \"default\"\naddress = \"127.0.0.1:0\"\nredirect_to_https = 443\n";
+    let route = "[[route]]\nhost = \"a.example\"\ncluster = \"main\"\nconnect = true\n";
+    let proxy = Proxy::in_front_of(&endpoint).with(redirects).with(route).start();
+    let answer = |request: &str| {
+        let mut client = Client::connect(proxy.listener("default"));
+        client.send(request);
+        client.response().status
+    };
+    assert_eq!(
+        answer("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"),
+        405
+    );
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    assert_eq!(
+        answer(&format!("GET / HTTP/1.1\r\nHost: a.example\r\n{upgrade}\r\n")),
+        308
+    );
+    assert_eq!(endpoint.opened(), 0);
+}
+
+#[test]
 fn a_kept_connection_is_sent_on_each_time_and_http_2_too() {
     let endpoint = Endpoint::answering("x");
     let proxy = proxy(&endpoint);

@@ -261,6 +261,24 @@ fn trailers_and_connection_options_do_not_get_around_it() {
 }
 
 #[test]
+fn an_upgrade_is_told_of_the_client_too() {
+    let (endpoint, own) = (Endpoint::answering("x"), own());
+    let authority = Authority::new("clients");
+    let proxy = Proxy::in_front_of(&endpoint)
+        .listener(&asking("required", &own, &authority))
+        .start();
+    let known = TlsSetup::holding("a.example", &alice(&authority));
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   x_client_subject: CN=root\r\n\r\n";
+    let mut connection = known.connect(proxy.address()).expect("TLS");
+    assert_eq!(connection.request(request).expect("an answer").1, "x");
+    let told = &endpoint.requests()[0].head;
+    assert_eq!(told.all("upgrade"), ["websocket"]);
+    assert_eq!(told.all("x-client-subject"), ["O=Example\\, Inc.,CN=alice"]);
+    assert_eq!(told.all("x_client_subject"), [""; 0]);
+}
+
+#[test]
 fn a_route_may_ask_for_what_was_proved() {
     let (endpoint, own) = (Endpoint::answering("x"), own());
     let authority = Authority::new("clients");
