@@ -213,3 +213,6 @@ impl Clock {
         self.idle.saturating_sub(silent)
     }
 }
+
+#[cfg(test)]
+mod tests;

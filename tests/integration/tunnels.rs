@@ -7,6 +7,7 @@ mod flow;
 mod http2;
 mod lives;
 mod peers;
+mod tls;
 
 use crate::support::{Client, End, Endpoint, Exchange, Proxy, eventually};
 
