@@ -149,11 +149,14 @@ impl Direction {
             }
             self.unflushed = true;
             let piece = &scratch[..read];
-            let written = match Pin::new(receiver).poll_write(context, piece) {
-                Poll::Ready(Ok(written)) => written,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
-                Poll::Pending => 0,
-            };
+            let mut written = 0;
+            while written < piece.len() {
+                match Pin::new(&mut *receiver).poll_write(context, &piece[written..]) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
+                    Poll::Ready(Ok(some)) => written += some,
+                    Poll::Pending => break,
+                }
+            }
             add(carried, written);
             self.held = Vec::from(&piece[written..]);
             Poll::Ready(Ok(()))

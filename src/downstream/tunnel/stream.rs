@@ -23,6 +23,10 @@ use tokio::{
 use super::{Opened, Tunnel};
 use crate::tunnel::Side;
 
+/// What is handed to the task that writes at once, which holds up to three such pieces for a slow client: one DATA frame
+/// of the default size (RFC 9113 6.5.2).
+const PIECE: usize = 16 * 1024;
+
 /// Runs the streams of a connection as tasks of its worker.
 #[derive(Debug, Clone, Default)]
 pub(in crate::downstream) struct OnWorker {
@@ -138,7 +142,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        Pin::new(&mut self.io).poll_write(context, &bytes[..bytes.len().min(PIECE)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,8 +4,9 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::support::{
-    End, Endpoint, Exchange, Proxy,
-    h2::{DATA, END_STREAM, Frame, H2Client, HEADERS, RST_STREAM, SETTINGS, extended, status},
+    End, Endpoint, Exchange, Proxy, eventually,
+    h2::{DATA, END_STREAM, Frame, H2Client, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, extended, status},
+    pattern,
 };
 
 const CANCEL: u32 = 8;
@@ -258,4 +259,79 @@ fn an_idle_tunnel_keeps_its_connection_from_being_idle() {
     assert!(ends(&client.frame_of(stream)), "the tunnel's own timeout ends it");
     assert!(begin.elapsed() > std::time::Duration::from_millis(800));
     assert_eq!(client.end(), End::Fin);
+}
+
+/// What the client has not made room for stays at the endpoint, but for a few pieces.
+#[test]
+fn a_stream_without_room_stops_the_endpoint() {
+    const ROOM: usize = 65_535;
+    let endpoint = Endpoint::start(|exchange| {
+        switch(exchange);
+        for _ in 0..100 {
+            exchange.send(&pattern(1 << 20));
+        }
+    });
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let mut client = H2Client::connect(proxy.address());
+    let before = proxy.memory();
+    let stream = open(&mut client);
+    let mut seen = read(&mut client, stream, ROOM);
+    assert_eq!(seen.len(), ROOM);
+    let mut ticks = 0;
+    eventually("the flow stops", || {
+        let now = proxy.ticks();
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        std::mem::replace(&mut ticks, now) == now
+    });
+    let grown = proxy.memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
+    let room = u32::to_be_bytes(64 << 20);
+    client.send(WINDOW_UPDATE, 0, 0, &room);
+    client.send(WINDOW_UPDATE, 0, stream, &room);
+    seen.extend(read(&mut client, stream, 3 << 20));
+    let expected = pattern(1 << 20);
+    assert!(seen[..1 << 20] == expected && seen[1 << 20..2 << 20] == expected);
+}
+
+#[test]
+fn megabytes_go_both_ways() {
+    let endpoint = Endpoint::start(echo);
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let address = proxy.address();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let bytes = bytes::Bytes::from(pattern(8 << 20));
+    let expected = bytes.clone();
+    let seen = runtime.expect("a runtime can be made").block_on(async move {
+        let stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("the proxy accepts");
+        let (client, connection) = h2::client::handshake(stream).await.expect("a handshake");
+        tokio::spawn(connection);
+        let mut client = client.ready().await.expect("it is ready");
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let request = http::Request::connect(format!("http://{address}/chat"))
+            .version(http::Version::HTTP_2)
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .body(());
+        let request = request.expect("a request");
+        let (response, mut sending) = client.send_request(request, false).expect("it is sent");
+        let response = response.await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        // It waits for room by itself.
+        sending.send_data(bytes, true).expect("it is taken");
+        let mut body = response.into_body();
+        let mut seen = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data.expect("the stream is whole");
+            body.flow_control().release_capacity(data.len()).expect("it was held");
+            seen.extend_from_slice(&data);
+        }
+        seen
+    });
+    assert!(seen == expected);
+    proxy.wait_for_metric("forebay_proxy_tunnels_ended_total", &["client-closed"], |ended| {
+        ended == 1.0
+    });
 }
