@@ -17,7 +17,8 @@ use crate::upstream::{body::BodyError, exchange::ExchangeError, upload::UploadEr
 /// The body of an endpoint's answer.
 #[derive(Debug)]
 pub(in crate::upstream) struct Http2Body {
-    stream: RecvStream,
+    /// Invariant: `Some` until it is dropped.
+    stream: Option<RecvStream>,
     /// Of a stated length, what is still to come; the engine holds the endpoint to it.
     left: Option<u64>,
     at: At,
@@ -46,7 +47,7 @@ impl Http2Body {
     ) -> Self {
         Self {
             at: if stream.is_end_stream() { At::End } else { At::Data },
-            stream,
+            stream: Some(stream),
             left,
             upload,
             upload_failed: false,
@@ -83,27 +84,31 @@ impl Http2Body {
         }
     }
 
+    fn stream(&mut self) -> &mut RecvStream {
+        self.stream.as_mut().expect("only the drop takes it")
+    }
+
     /// A frame, or nothing at the end of the data.
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
-        let Some(data) = ready!(self.stream.poll_data(context)) else {
+        let Some(data) = ready!(self.stream().poll_data(context)) else {
             self.at = At::Trailers;
             return Poll::Ready(Ok(None));
         };
         let data = data.map_err(|error| self.sorted(&error))?;
         self.progress = true;
         // The client takes this now, so the endpoint may send as much again.
-        let _ = self.stream.flow_control().release_capacity(data.len());
+        let _ = self.stream().flow_control().release_capacity(data.len());
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(data.len() as u64);
         }
-        if self.stream.is_end_stream() {
+        if self.stream().is_end_stream() {
             self.at = At::End;
         }
         Poll::Ready(Ok((!data.is_empty()).then(|| Frame::data(data))))
     }
 
     fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
-        let trailers = ready!(self.stream.poll_trailers(context)).map_err(|error| self.sorted(&error))?;
+        let trailers = ready!(self.stream().poll_trailers(context)).map_err(|error| self.sorted(&error))?;
         self.at = At::End;
         let trailers = trailers.map(|trailers| allowed(&trailers));
         Poll::Ready(Ok(trailers.filter(|all| !all.is_empty()).map(Frame::trailers)))
@@ -158,6 +163,17 @@ impl Http2Body {
             (At::End, _) => SizeHint::with_exact(0),
             (_, Some(left)) => SizeHint::with_exact(left),
             (_, None) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Http2Body {
+    fn drop(&mut self) {
+        // A client that knows the length asks for nothing more at its last byte, which may come ahead of the frame that
+        // ends the stream.
+        let is_whole = self.left == Some(0) && self.at != At::End && self.upload.is_done();
+        if let Some(stream) = self.stream.take().filter(|_| is_whole) {
+            self.permit.let_end(stream);
         }
     }
 }

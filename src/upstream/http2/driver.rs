@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, ready},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Ping, PingPong, client};
+use h2::{Ping, PingPong, RecvStream, client};
 use tokio::time::Instant;
 
 use super::{Connections, io::Io};
@@ -34,6 +34,36 @@ pub(super) struct Life {
     pub(super) streams: AtomicUsize,
     /// Why it ends, as soon as that is decided.
     pub(super) ends: OnceLock<CloseReason>,
+    /// Answers that were read to their stated length, whose last frame, an empty one, is still to come.
+    ending: Mutex<Ending>,
+}
+
+#[derive(Debug, Default)]
+struct Ending {
+    /// Since the last look.
+    young: Vec<RecvStream>,
+    old: Vec<RecvStream>,
+}
+
+impl Life {
+    /// Lets a stream end by itself, for some seconds: to drop it would be to reset it, and endpoints count resets.
+    pub(super) fn let_end(&self, stream: RecvStream) {
+        self.ending().young.push(stream);
+    }
+
+    /// Gives up what has had its time.
+    fn tidy(&self) {
+        let mut ending = self.ending();
+        let young = std::mem::take(&mut ending.young);
+        let gone = std::mem::replace(&mut ending.old, young);
+        drop(ending);
+        // Outside the lock: a reset wakes the engine.
+        drop(gone);
+    }
+
+    fn ending(&self) -> MutexGuard<'_, Ending> {
+        self.ending.lock().expect("no panic under this lock")
+    }
 }
 
 /// Whether a connection that this worker drives carries requests, perhaps of other workers.
@@ -191,6 +221,7 @@ impl Signs {
             if has_read {
                 self.last = now;
             }
+            life.tidy();
             if life.streams.load(SeqCst) > 0
                 && !has_read
                 && let Some(reason) = io.is_hopeless()

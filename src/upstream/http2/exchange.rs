@@ -134,9 +134,9 @@ impl State<'_> {
     }
 }
 
-/// Nothing but a head.
+/// The head of a final answer, with a status that HTTP/1 has too.
 fn checked(response: Response<RecvStream>) -> Result<Response<RecvStream>, ExchangeError> {
-    if response.status().is_informational() {
+    if !(200..600).contains(&response.status().as_u16()) {
         return Err(ExchangeError::Protocol);
     }
     Ok(response)

@@ -37,7 +37,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::{RecvStream, client::SendRequest};
 use tokio::{sync::oneshot, time::Instant};
 
 pub use self::driver::drives_streams;
@@ -398,6 +398,11 @@ impl Shared {
 impl StreamPermit {
     fn sender(&self) -> SendRequest<Bytes> {
         self.shared.sender.clone()
+    }
+
+    /// See [`Life::let_end`].
+    fn let_end(&self, stream: RecvStream) {
+        self.shared.life.let_end(stream);
     }
 
     /// Why its connection has ended or is to end; `None`: not yet.

@@ -262,8 +262,10 @@ fn answer(
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let body = if bodiless {
-        // What would come is none of the answer (RFC 9110 6.4.1); with this the stream is reset if it has not ended.
-        drop(stream);
+        // What would come is none of the answer (RFC 9110 6.4.1), unless it is nothing.
+        if upload.is_done() {
+            permit.let_end(stream);
+        }
         ResponseBody::empty()
     } else {
         ResponseBody::http2(Http2Body::new(stream, length, upload, sending, permit))
