@@ -99,12 +99,14 @@ fn a_reload_that_asks_for_them_gets_them() {
     let setup = setup.with(MIN_IDLE);
     proxy.reload(&setup.toml());
     wait_idle(&proxy, 3);
+    endpoint.wait_opened(3);
     assert_eq!(endpoint.opened(), 3, "the one that was there counts");
     // With other socket options, all connections are new ones.
     let setup = setup.with("[cluster.main.tcp_keepalive]\nidle = \"20s\"");
     proxy.reload(&setup.toml());
     endpoint.wait_closed(3);
     wait_idle(&proxy, 3);
+    endpoint.wait_opened(6);
     assert_eq!((endpoint.opened(), endpoint.requests().len()), (6, 1));
 }
 
