@@ -257,7 +257,8 @@ impl Streaming {
     /// again.
     fn border(&mut self, part: Part) -> Option<Part> {
         let ended = match (&part, &self.decoder) {
-            (Part::End, _) => true,
+            // Nothing follows the trailers, and who has them does not ask again.
+            (Part::End | Part::Trailers(_), _) => true,
             (Part::Data(_), Decoder::Length(0)) => self.sending.upload.is_done(),
             _ => false,
         };
