@@ -54,12 +54,19 @@ impl Body {
         };
         // Of an empty one, nobody asks for more.
         if !matches!(body.source, Source::Tunnel(_))
-            && hyper::body::Body::is_end_stream(&body)
+            && body.has_all()
             && let Some(account) = &mut body.account
         {
             account.complete();
         }
         body
+    }
+
+    /// Whether the client has nothing more to wait for. A client of HTTP/1 does not wait for the end of a stream behind the
+    /// last byte of the stated length.
+    fn has_all(&self) -> bool {
+        use hyper::body::Body;
+        self.is_end_stream() || self.size_hint().exact() == Some(0)
     }
 
     /// The tunnel that stands in the place of a body.
@@ -89,7 +96,7 @@ impl hyper::body::Body for Body {
             Source::Endpoint(body) => Pin::new(body).poll_frame(context),
             Source::Stream(stream) => stream.poll_frame(context),
         };
-        let ends = self.is_end_stream();
+        let ends = self.has_all();
         let Some(account) = &mut self.account else {
             return frame;
         };
