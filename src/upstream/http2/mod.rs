@@ -16,11 +16,13 @@
 //! and one for its end.
 
 mod body;
+mod choice;
 mod driver;
 mod exchange;
 mod io;
 mod open;
 mod send;
+mod stream;
 mod upload;
 
 use std::{
@@ -28,21 +30,23 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{
-            AtomicU8, AtomicU64, AtomicUsize,
+            AtomicU8,
             Ordering::{Relaxed, SeqCst},
         },
     },
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
-use h2::{RecvStream, client::SendRequest};
 use tokio::{sync::oneshot, time::Instant};
 
 pub use self::driver::drives_streams;
 pub(super) use self::{body::Http2Body, send::send};
-use self::{driver::Life, open::Opening};
+use self::{
+    choice::{Load, pick},
+    driver::Life,
+    open::Opening,
+    stream::{Shared, StreamPermit},
+};
 use super::{
     connection::Connection,
     connector::{ConnectError, Connector},
@@ -111,29 +115,6 @@ enum Found {
     Stream(StreamPermit),
     /// The endpoint has chosen HTTP/1.1.
     Http1,
-}
-
-/// One connection as requests see it.
-#[derive(Debug)]
-struct Shared {
-    sender: SendRequest<Bytes>,
-    life: Arc<Life>,
-    worker: usize,
-    identity: Option<Identity>,
-    /// What the endpoint allows, as last seen.
-    allowed: AtomicUsize,
-    served: AtomicU64,
-    idle_since: Mutex<Instant>,
-    /// When it takes no further request; `None`: never.
-    retires: Option<Instant>,
-}
-
-/// The right to one stream of a connection.
-#[derive(Debug)]
-struct StreamPermit {
-    shared: Arc<Shared>,
-    connections: Arc<Connections>,
-    reused: Reused,
 }
 
 /// What [`Connections::chosen`] holds.
@@ -389,105 +370,9 @@ impl State {
     }
 }
 
-impl Shared {
-    fn idle_since(&self) -> MutexGuard<'_, Instant> {
-        self.idle_since.lock().expect("no panic under this lock")
-    }
-}
-
-impl StreamPermit {
-    fn sender(&self) -> SendRequest<Bytes> {
-        self.shared.sender.clone()
-    }
-
-    /// See [`Life::let_end`].
-    fn let_end(&self, stream: RecvStream) {
-        self.shared.life.let_end(stream);
-    }
-
-    /// Why its connection has ended or is to end; `None`: not yet.
-    fn ends(&self) -> Option<CloseReason> {
-        self.shared.life.ends.get().copied()
-    }
-
-    /// Whether the endpoint takes nothing more on this connection.
-    fn is_over(&self) -> bool {
-        let ready = self.sender().poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Err(_)))
-    }
-
-    /// No further request goes onto this connection.
-    fn retire(&self) {
-        self.connections.forget(&self.shared.life);
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        // Before the count, so that no sweep sees an idle connection with an old date.
-        *self.shared.idle_since() = Instant::now();
-        self.shared.life.streams.fetch_sub(1, SeqCst);
-        self.connections.serve_waiters(self.shared.worker);
-    }
-}
-
-/// One connection, as far as the choice depends on it.
-#[derive(Debug, Clone, Copy)]
-struct Load {
-    streams: usize,
-    allowed: usize,
-    own: bool,
-    fits: bool,
-}
-
-/// The connection for a request, by its position: one with less than `target` streams, of the own worker if there is one,
-/// since waking another costs both; else the least busy.
-fn pick(all: impl Iterator<Item = Load>, target: usize) -> Option<usize> {
-    let has_room = |load: &Load| load.fits && load.streams < target.min(load.allowed);
-    let with_room = all.enumerate().filter(|(_, load)| has_room(load));
-    let best = with_room.min_by_key(|(_, load)| (!load.own, load.streams));
-    best.map(|(index, _)| index)
-}
-
 /// Takes out what `goes`.
 fn take<T>(all: &mut Vec<T>, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
     let (gone, kept) = std::mem::take(all).into_iter().partition(|one| goes(one));
     *all = kept;
     gone
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(streams: usize, own: bool) -> Load {
-        Load {
-            streams,
-            allowed: 100,
-            own,
-            fits: true,
-        }
-    }
-
-    #[test]
-    fn the_own_worker_comes_first_and_then_the_least_busy() {
-        let all = [load(1, false), load(5, true), load(3, true)];
-        assert_eq!(pick(all.into_iter(), 10), Some(2));
-        assert_eq!(pick(all.into_iter(), 3), Some(0));
-        assert_eq!(pick(all.into_iter(), 1), None);
-    }
-
-    #[test]
-    fn no_connection_gets_more_than_its_endpoint_allows_or_what_is_not_for_it() {
-        let full = Load {
-            allowed: 2,
-            ..load(2, true)
-        };
-        let other = Load {
-            fits: false,
-            ..load(0, true)
-        };
-        assert_eq!(pick([full, other].into_iter(), 10), None);
-        assert_eq!(pick([full, other, load(9, false)].into_iter(), 10), Some(2));
-    }
 }
