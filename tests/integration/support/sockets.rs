@@ -7,6 +7,7 @@ use std::{
 
 /// States in `/proc/net/tcp` (include/net/tcp_states.h).
 pub const ESTABLISHED: u8 = 1;
+pub const FIN_WAIT1: u8 = 4;
 pub const CLOSE_WAIT: u8 = 8;
 
 /// IPv4 sockets in this state whose other end is `to`.

@@ -254,8 +254,8 @@ fn an_idle_tunnel_keeps_its_connection_from_being_idle() {
         .with("[cluster.main.timeouts]\ntunnel_idle = \"900ms\"")
         .start();
     let mut client = H2Client::connect(proxy.address());
-    let stream = open(&mut client);
     let begin = std::time::Instant::now();
+    let stream = open(&mut client);
     assert!(ends(&client.frame_of(stream)), "the tunnel's own timeout ends it");
     assert!(begin.elapsed() > std::time::Duration::from_millis(800));
     assert_eq!(client.end(), End::Fin);
