@@ -24,6 +24,7 @@ mod http2;
 mod interim;
 mod keep_alive;
 mod limits;
+mod pairings;
 mod parking;
 mod pipelined;
 mod pool;

@@ -9,6 +9,7 @@ pub mod eventually;
 pub mod h2;
 pub mod lines;
 pub mod netns;
+pub mod pairing;
 pub mod proxy;
 pub mod sockets;
 pub mod tls_client;
