@@ -89,7 +89,7 @@ impl Account {
             cluster: None,
             in_flight: None,
             bytes: 0,
-            grpc: grpc::is_grpc(request.headers()).then_some(None),
+            grpc: grpc::is_grpc(request).then_some(None),
             line,
         }
     }
@@ -195,7 +195,7 @@ impl Drop for Account {
         };
         self.view.count(self.cluster, self.status, reason, total);
         if let Some(stated) = self.grpc {
-            let code = stated.unwrap_or_else(|| reason.map_or(Code::Unknown, Code::of));
+            let code = stated.unwrap_or_else(|| reason.map_or_else(|| Code::of_http(self.status), Code::of));
             self.grpc = Some(Some(code));
             self.view.count_grpc(self.cluster, code);
         }

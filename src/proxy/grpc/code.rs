@@ -61,6 +61,18 @@ impl Code {
             .unwrap_or(Self::Unknown)
     }
 
+    /// What clients make of an answer that states none, by its HTTP status ("HTTP to gRPC Status Code Mapping" of gRPC).
+    pub(in crate::proxy) fn of_http(status: u16) -> Self {
+        match status {
+            400 => Self::Internal,
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::Unimplemented,
+            429 | 502..=504 => Self::Unavailable,
+            _ => Self::Unknown,
+        }
+    }
+
     /// What a failure of the proxy's own is to a gRPC client. A call that reached no endpoint may be made again, which is
     /// what `UNAVAILABLE` says.
     pub(in crate::proxy) fn of(reason: Reason) -> Self {

@@ -11,7 +11,7 @@
 mod code;
 mod timeout;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 
 pub(super) use self::{code::Code, timeout::timeout};
 use super::{body::Source, reason::Reason};
@@ -21,8 +21,13 @@ const GRPC: &[u8] = b"application/grpc";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether a request is one of gRPC, by its content type; gRPC-Web is another protocol.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether a request is one of gRPC, by its content type; gRPC-Web is another protocol. There is none over HTTP/1, whose
+/// clients might get no trailers, and would take an answer that breaks off for a whole one.
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2 && has_type(request.headers())
+}
+
+fn has_type(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else {
         return false;
     };
@@ -86,7 +91,7 @@ mod tests {
             "application/grpc;charset=utf-8",
             "Application/GRPC",
         ] {
-            assert!(is_grpc(&with_type(kind)), "{kind}");
+            assert!(has_type(&with_type(kind)), "{kind}");
         }
         for kind in [
             "application/grpc-web",
@@ -95,9 +100,9 @@ mod tests {
             "",
             "grpc",
         ] {
-            assert!(!is_grpc(&with_type(kind)), "{kind}");
+            assert!(!has_type(&with_type(kind)), "{kind}");
         }
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!has_type(&HeaderMap::new()));
     }
 
     #[test]
