@@ -18,6 +18,7 @@ mod config;
 mod drain;
 mod endings;
 mod forwarding;
+mod grpc;
 mod headers;
 mod health;
 mod http2;
