@@ -50,4 +50,5 @@ mod tls_files;
 mod tls_policy;
 mod tls_resumption;
 mod tunnels;
+mod upstream_http2;
 mod workers;

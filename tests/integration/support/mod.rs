@@ -7,6 +7,7 @@ pub mod client;
 pub mod endpoint;
 pub mod eventually;
 pub mod h2;
+pub mod h2_endpoint;
 pub mod lines;
 pub mod netns;
 pub mod pairing;

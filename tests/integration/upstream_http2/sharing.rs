@@ -1,0 +1,102 @@
+//! Many requests on few connections.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
+
+use super::{in_front_of, opened_for};
+use crate::support::{Proxy, h2_endpoint::H2Endpoint};
+
+/// RFC 9113 6.5.2.
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+
+/// Answers only when `size` requests wait on one connection; counts the most that ever did.
+fn in_batches(settings: &'static [(u16, u32)], size: usize) -> (H2Endpoint, Arc<AtomicUsize>) {
+    let most = Arc::<AtomicUsize>::default();
+    let endpoint = H2Endpoint::start(settings, {
+        let most = Arc::clone(&most);
+        move |connection| {
+            let mut held = Vec::new();
+            while let Some(stream) = connection.request() {
+                held.push(stream);
+                most.fetch_max(held.len(), SeqCst);
+                if held.len() == size {
+                    held.drain(..).for_each(|stream| connection.answer(stream, b"held"));
+                }
+            }
+        }
+    });
+    (endpoint, most)
+}
+
+fn get_at_once(proxy: &Proxy, count: usize) {
+    thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| {
+                let response = proxy.get("/");
+                assert_eq!((response.status, response.text()), (200, "held".to_owned()));
+            });
+        }
+    });
+}
+
+#[test]
+fn all_workers_share_a_connection_until_it_is_full() {
+    let (endpoint, most) = in_batches(&[], 10);
+    let setup = in_front_of(&endpoint).with("http2 = { streams = 10 }");
+    let proxy = setup.workers(4).start();
+    get_at_once(&proxy, 30);
+    assert_eq!((endpoint.opened(), most.load(SeqCst)), (3, 10));
+    assert_eq!(
+        opened_for(&proxy, "none-idle") + opened_for(&proxy, "streams-full"),
+        3.0
+    );
+    // What is there is used again.
+    get_at_once(&proxy, 30);
+    assert_eq!(endpoint.opened(), 3);
+}
+
+#[test]
+fn no_connection_carries_more_than_its_endpoint_allows() {
+    let (endpoint, most) = in_batches(&[(MAX_CONCURRENT_STREAMS, 5)], 5);
+    let proxy = in_front_of(&endpoint).start();
+    get_at_once(&proxy, 20);
+    assert_eq!(most.load(SeqCst), 5);
+}
+
+#[test]
+fn at_the_limit_of_connections_they_carry_as_many_as_the_endpoint_allows() {
+    let (endpoint, most) = in_batches(&[], 12);
+    let setup = in_front_of(&endpoint).with("http2 = { streams = 2 }");
+    let proxy = setup
+        .with("[cluster.main.pool]\nmax_connections = 1\nmax_idle = 1")
+        .start();
+    get_at_once(&proxy, 12);
+    assert_eq!((endpoint.opened(), most.load(SeqCst)), (1, 12));
+}
+
+#[test]
+fn without_pooling_each_request_has_a_connection_of_its_own() {
+    let (endpoint, most) = in_batches(&[], 1);
+    let proxy = in_front_of(&endpoint).with("[cluster.main.pool]\nmax_idle = 0").start();
+    get_at_once(&proxy, 5);
+    assert_eq!((endpoint.opened(), most.load(SeqCst)), (5, 1));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_is_an_error_for_all_who_wait() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let proxy = Proxy::to(&[gone.expect("a free port")]).with(super::HTTP2).start();
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let response = proxy.get("/");
+                assert_eq!((response.status, response.error()), (502, "connection_refused"));
+            });
+        }
+    });
+}
