@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Listening, Phase, State};
 use crate::{
-    downstream::{Listener, ProxyOutcome},
+    downstream::{Http2End, Listener, ProxyOutcome},
     proxy::Reason,
     snapshot::{GRPC_CODES, Snapshot},
     telemetry::{Page, Totals},
@@ -119,6 +119,16 @@ fn listeners(page: &mut Page, state: &State) {
             page.counter("forebay_downstream_refused_total", help, &labels, count.load(Relaxed));
         }
         proxy_protocol(page, &listener);
+        for end in Http2End::ALL {
+            let labels = [("listener", listener.name.as_str()), ("reason", end.as_str())];
+            let help = "HTTP/2 connections that were ended for what their clients did.";
+            page.counter(
+                "forebay_downstream_http2_closed_total",
+                help,
+                &labels,
+                listener.counts.http2_ends.get(end),
+            );
+        }
     }
 }
 

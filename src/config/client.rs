@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{reader::Table, write::Entries};
+use super::{MANY, reader::Table, write::Entries};
 
 /// `[timeouts]`: how slow a client may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,10 @@ pub struct Http2 {
     pub stream_window: u32,
     /// Bytes that a client may send on one connection before it has to wait.
     pub connection_window: u32,
+    /// Streams of one connection that may end in a reset within ten seconds.
+    pub max_resets: u32,
+    /// Frames of one connection that may come within ten seconds and are neither part of a request nor explained by one.
+    pub max_control_frames: u32,
 }
 
 /// The largest flow-control window (RFC 9113 6.9.1).
@@ -115,6 +119,8 @@ impl Default for Http2 {
             max_concurrent_streams: 128,
             stream_window: 256 << 10,
             connection_window: 1 << 20,
+            max_resets: 500,
+            max_control_frames: 1000,
         }
     }
 }
@@ -127,6 +133,8 @@ impl Http2 {
             max_concurrent_streams: table.integer("max_concurrent_streams", most_streams, 1..=LARGEST_WINDOW),
             stream_window: table.size("stream_window", default.stream_window, streams),
             connection_window: table.size("connection_window", default.connection_window, connections),
+            max_resets: table.integer("max_resets", default.max_resets, 1..=MANY),
+            max_control_frames: table.integer("max_control_frames", default.max_control_frames, 1..=MANY),
         }
     }
 
@@ -146,6 +154,12 @@ impl Http2 {
             "connection_window",
             self.connection_window as usize,
             default.connection_window as usize,
+        );
+        entries.changed("max_resets", &self.max_resets, &default.max_resets);
+        entries.changed(
+            "max_control_frames",
+            &self.max_control_frames,
+            &default.max_control_frames,
         );
         entries
     }

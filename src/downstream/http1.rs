@@ -3,35 +3,24 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    io,
-    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use bytes::Bytes;
 use hyper::server::conn::http1::{Builder, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncWriteExt, ReadBuf},
-    time::Instant,
-};
 
 use super::{
-    Client, Handle,
+    Client, Handle, closing,
     io::{ClientIo, Engine, Stream},
     refusal::Refusal,
     serve::serve,
     state::{Broken, Due, State},
     tunnel::{self, Opened},
 };
-use crate::{net, worker::Timers};
-
-/// What a connection that closes with something unread may still send, so that the answer before is not lost to a reset
-/// (RFC 9112 9.6).
-const LINGER_BYTES: usize = 256 * 1024;
-const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+use crate::net;
 
 /// What the engine takes of an answer before it waits for the client. With 64 KiB, a write for each read, 1 MiB costs a
 /// quarter more processor time.
@@ -77,20 +66,18 @@ pub(super) async fn run<S: Stream, H: Handle>(
                 let side = tunnel::Connection::new(stream, early, state.listener.timers.clone());
                 return Box::pin(opened.run(side)).await;
             }
-            End::Over(stream) => return Box::pin(close(stream, &state.listener.timers)).await,
+            End::Over(stream) => return Box::pin(closing::close(stream, &state.listener.timers)).await,
             End::Abort(stream) => return net::reset_on_close(stream.tcp()),
-            End::Refuse(mut stream, refusal) => {
+            End::Refuse(stream, refusal) => {
                 handler.note_refusal(&client, refusal);
-                let _ = stream
-                    .write_all(&refusal.to_bytes(client.strict_transport_security()))
-                    .await;
-                return Box::pin(linger(stream, &state.listener.timers)).await;
+                let last = refusal.to_bytes(client.strict_transport_security());
+                return Box::pin(closing::linger(stream, &last, &state.listener.timers)).await;
             }
         }
         if prefix.is_empty() {
             match parked(&stream, &state).await {
                 Parked::Wakes => state.unpark(),
-                Parked::Ends => return Box::pin(close(stream, &state.listener.timers)).await,
+                Parked::Ends => return Box::pin(closing::close(stream, &state.listener.timers)).await,
             }
         }
     }
@@ -125,7 +112,7 @@ async fn active<S: Stream, H: Handle>(
     let opened = RefCell::new(None);
     let service = hyper::service::service_fn(|request| {
         let (handler, client, state) = (Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state));
-        serve(handler, client, state, request, |tunnel, _| {
+        serve(handler, client, state, request, None, |tunnel, _| {
             opened.replace(Some(tunnel));
         })
     });
@@ -172,46 +159,5 @@ async fn active<S: Stream, H: Handle>(
             tracing::debug!(%error, "a client connection ended");
             End::Over(stream)
         }
-    }
-}
-
-/// Closes a connection whose last answer is out. If the client has sent more than was read, a plain close would reset
-/// the connection and could take the answer with it.
-pub(super) async fn close<S: Stream>(mut stream: S, timers: &Timers) {
-    match stream.tcp().try_read(&mut [0]) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            // For TLS, close_notify; for a plain socket the close itself is the FIN.
-            let _ = poll_fn(|context| stream.poll_close_notify(context)).await;
-        }
-        Ok(0) | Err(_) => {}
-        Ok(_) => linger(stream, timers).await,
-    }
-}
-
-/// Ends our side and reads what the client still sends, within bounds, so that it gets to see the answer.
-pub(super) async fn linger<S: Stream>(mut stream: S, timers: &Timers) {
-    let deadline = Instant::now() + LINGER_TIME;
-    let mut left = LINGER_BYTES;
-    let drained = async {
-        stream.shutdown().await?;
-        poll_fn(|context| poll_drain(&mut stream, context, &mut left)).await
-    };
-    tokio::select! {
-        _ = drained => {}
-        () = timers.sleep_until(deadline) => {}
-    }
-}
-
-/// Reads up to `left` bytes until the end; in a function of its own, so that the scratch space is no part of a future.
-fn poll_drain<S: Stream>(stream: &mut S, context: &mut Context<'_>, left: &mut usize) -> Poll<io::Result<()>> {
-    let mut scratch = [MaybeUninit::uninit(); 4096];
-    loop {
-        let mut buffer = ReadBuf::uninit(&mut scratch);
-        std::task::ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-        let read = buffer.filled().len();
-        if read == 0 || read > *left {
-            return Poll::Ready(Ok(()));
-        }
-        *left -= read;
     }
 }

@@ -8,11 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
+    http2::{Http2Ends, Streams},
     idle::IdleClients,
     per_client::{Counted, PerClient},
     proxy_protocol::ProxyOutcomes,
@@ -52,6 +54,7 @@ pub struct ListenerCounts {
     pub tls_failures: TlsFailures,
     pub accept_errors: AtomicU64,
     pub proxy_protocol: ProxyOutcomes,
+    pub http2_ends: Http2Ends,
 }
 
 /// A client that was let in; its places are given back when it is dropped.
@@ -193,7 +196,20 @@ pub(super) struct Local {
     pub(super) timers: Timers,
     pub(super) idle: Rc<IdleClients>,
     pub(super) draining: Rc<Cell<Draining>>,
+    /// Of clients over HTTP/2.
+    pub(super) streams: Rc<Streams>,
+    pub(super) said: Cell<Said>,
 }
+
+/// How often the log has said something since when that clients cause.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Said {
+    since: Option<Instant>,
+    times: u32,
+}
+
+/// What clients cause is said so often per second, by each worker of a listener.
+const SAID_PER_SECOND: u32 = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Draining {
@@ -211,12 +227,28 @@ impl Local {
     pub(super) fn is_cut(&self) -> bool {
         self.draining.get() == Draining::Cut
     }
+
+    /// Whether the log may say something that clients can cause as often as they like.
+    pub(super) fn may_say(&self, now: Instant) -> bool {
+        let mut said = self.said.get();
+        if said
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1))
+        {
+            said = Said {
+                since: Some(now),
+                times: 0,
+            };
+        }
+        said.times += 1;
+        self.said.set(said);
+        said.times <= SAID_PER_SECOND
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn listener(workers: usize) -> Arc<Listener> {
         Listener::new("test".into(), ([127, 0, 0, 1], 1).into(), workers)

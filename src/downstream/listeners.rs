@@ -119,6 +119,8 @@ impl<H: Handle> Listeners<H> {
             timers: self.timers.clone(),
             idle: IdleClients::new(),
             draining: Rc::new(Cell::new(Draining::No)),
+            streams: Rc::default(),
+            said: Cell::default(),
         });
         let active = Rc::new(Active {
             listener,
@@ -146,6 +148,8 @@ impl<H: Handle> Listeners<H> {
             timers: self.timers.clone(),
             idle: Rc::clone(&old.idle),
             draining: Rc::clone(&old.draining),
+            streams: Rc::clone(&old.streams),
+            said: old.said.clone(),
         });
     }
 
@@ -225,6 +229,7 @@ impl<H: Handle> Listeners<H> {
             let local = active.local.borrow();
             let listener = &local.listener;
             listener.note_idle(self.worker, &local.idle);
+            local.streams.sweep(now);
             let policy = &local.config.keep_alive;
             if policy.under_pressure == config::UnderPressure::ShedIdle {
                 let (connections, max) = (listener.connections(), local.config.max_connections);

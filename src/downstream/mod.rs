@@ -15,6 +15,7 @@
 //!
 //! The side is generic over the handler of requests, so that the admin listener is served by the same code.
 
+mod closing;
 mod connection;
 mod http1;
 mod http2;
@@ -35,8 +36,10 @@ use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time:
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 
+pub use http2::{Http2End, Http2Ends};
 pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
 pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
@@ -50,7 +53,7 @@ use crate::{
 
 /// What is done with requests.
 pub trait Handle: 'static {
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Cut + Unpin + 'static;
 
     type Tunnel: Tunnel;
 
@@ -69,6 +72,17 @@ pub trait Handle: 'static {
 
     /// Takes note of a client that was turned away without a request that could be read.
     fn note_refusal(&self, client: &Client, refusal: Refusal);
+}
+
+/// The body of an answer that may be given up on.
+pub trait Cut {
+    /// The client has taken nothing of it for too long. It is dropped next.
+    fn cut(&mut self);
+}
+
+/// A body in memory, which is dropped next.
+impl Cut for Full<Bytes> {
+    fn cut(&mut self) {}
 }
 
 /// The other side of a client's connection that is no longer HTTP.

@@ -36,6 +36,12 @@ impl Refusal {
         details: "the request target is longer than the limit",
     };
 
+    pub const HEADER_TOO_LARGE: Self = Self {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        reason: "header-too-large",
+        details: "the request head is larger than the limit, or has too many fields",
+    };
+
     pub const fn bad_request(details: &'static str) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -49,11 +55,7 @@ impl Refusal {
         let text = error.to_string();
         let has = |word: &str| text.contains(word);
         match state.refused() {
-            Some(431) => Self {
-                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                reason: "header-too-large",
-                details: "the request head is larger than the limit, or has too many fields",
-            },
+            Some(431) => Self::HEADER_TOO_LARGE,
             Some(414) => Self::URI_TOO_LONG,
             _ if has("HTTP version") && state.names_http() => Self {
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,

@@ -14,14 +14,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
-    Client, Handle,
+    Client, Cut, Handle,
+    http2::Http2Stream,
     refusal::Refusal,
     state::{Broken, State},
     tunnel::Opened,
 };
 use crate::http1;
 
-/// One request of one client.
+/// One request of one client; `stream` is its stream on HTTP/2.
 ///
 /// The request stays here and is lent to the handler, since every level of a future holds its own copy of what it is
 /// given.
@@ -30,6 +31,7 @@ pub(super) fn serve<H: Handle>(
     client: Rc<Client>,
     state: Rc<State>,
     request: Request<Incoming>,
+    stream: Option<Rc<Http2Stream>>,
     opened: impl FnOnce(Opened<H::Tunnel>, &mut Request<Option<Incoming>>),
 ) -> impl Future<Output = Result<Response<Tracked<H::Body>>, Infallible>> {
     let problem = state.begin(|raw| {
@@ -44,6 +46,9 @@ pub(super) fn serve<H: Handle>(
     async move {
         let version = request.version();
         let connects = *request.method() == Method::CONNECT;
+        if stream.is_some() {
+            before_work(&in_flight.0).await;
+        }
         let mut response = match problem {
             None => handler.handle(&client, &mut request).await,
             Some(refusal) => handler.refuse(&client, &request, refusal),
@@ -55,19 +60,38 @@ pub(super) fn serve<H: Handle>(
             if version == Version::HTTP_2 && in_flight.0.is_last_request() {
                 announce_end(&mut response, version, &in_flight.0);
             }
-        } else if in_flight.0.is_last_request() || problem.is_some() {
+        // On HTTP/2 a bad request costs its own stream alone.
+        } else if in_flight.0.is_last_request() || problem.is_some() && stream.is_none() {
             announce_end(&mut response, version, &in_flight.0);
         }
         let delimited = version != Version::HTTP_10
             || response.body().size_hint().exact().is_some()
             || response.headers().contains_key(header::CONTENT_LENGTH);
+        if let Some(stream) = &stream {
+            stream.offer(in_flight.0.now());
+        }
         let if_broken = if delimited { Broken::Noticed } else { Broken::Unnoticed };
         Ok(response.map(|body| Tracked {
             body,
             in_flight,
             if_broken,
             error: None,
+            stream,
         }))
+    }
+}
+
+/// Lets the engine see first which streams of an HTTP/2 client are reset already, where it has opened and reset many:
+/// it looks when a request waits. A client whose connection ends gets no further work done.
+///
+/// Cancellation: nothing has begun.
+async fn before_work(state: &State) {
+    if state.is_excessive() {
+        // The connection is dropped next, and its streams with it.
+        std::future::pending::<()>().await;
+    }
+    if state.is_crowded() {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -79,6 +103,10 @@ pub(super) fn serve<H: Handle>(
 fn screen(raw: Option<&[u8]>, request: &Request<Incoming>, state: &State) -> Result<Option<usize>, Refusal> {
     if target_length(request.uri()) > state.listener.config.limits.max_uri_size {
         return Err(Refusal::URI_TOO_LONG);
+    }
+    // The engine's own limit on HTTP/2 is one of size, which leaves room for thousands of short fields.
+    if request.headers().len() > state.listener.config.limits.max_headers {
+        return Err(Refusal::HEADER_TOO_LARGE);
     }
     let Some(raw) = raw else { return Ok(None) };
     // The engine's parser cuts a fragment off, so the path that is routed would not be the one that was sent.
@@ -146,15 +174,25 @@ impl Drop for InFlight {
 
 /// The body of an answer, whose end is noted.
 #[derive(Debug)]
-pub(super) struct Tracked<B: Body> {
+pub(super) struct Tracked<B: Body + Cut> {
     body: B,
     in_flight: InFlight,
     if_broken: Broken,
     /// What is told with the next poll, so that the engine first sends what it has: an error makes it drop that.
     error: Option<B::Error>,
+    /// Where it is a stream of HTTP/2.
+    stream: Option<Rc<Http2Stream>>,
 }
 
-impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Tracked<B> {
+impl<B: Body + Cut> Drop for Tracked<B> {
+    fn drop(&mut self) {
+        if self.stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
+            self.body.cut();
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Unpin> + Cut + Unpin> Body for Tracked<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -163,6 +201,12 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Tracked<B> {
             return Poll::Ready(Some(Err(error)));
         }
         let result = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(stream) = &self.stream {
+            match result {
+                Poll::Ready(_) => stream.offer(self.in_flight.0.now()),
+                Poll::Pending => stream.await_endpoint(),
+            }
+        }
         if let Poll::Ready(Some(Err(error))) = result {
             self.in_flight.0.note_body_broken(self.if_broken);
             self.error = Some(error);

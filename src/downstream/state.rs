@@ -56,6 +56,16 @@ pub(super) struct State {
     refused: Cell<Option<u16>>,
     ending: Cell<Ending>,
     body_broken: Cell<Broken>,
+    /// Since when a part of an HTTP/2 connection has begun that has to be finished in time.
+    block: Cell<Option<Instant>>,
+    excess: Cell<Excess>,
+}
+
+/// Whether the client has lost the right to further work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    No,
+    Yes,
 }
 
 /// Whose turn it is, and since when.
@@ -118,6 +128,8 @@ impl State {
             refused: Cell::new(None),
             ending: Cell::new(Ending::NotYet),
             body_broken: Cell::new(Broken::No),
+            block: Cell::new(None),
+            excess: Cell::new(Excess::No),
             listener,
         });
         state.set_phase(Phase::ReadingHead { since: now });
@@ -178,7 +190,9 @@ impl State {
 
     /// Everything written so far is out.
     pub(super) fn flushed(&self) {
-        self.write_blocked.set(None);
+        if self.write_blocked.take().is_some() {
+            self.arm();
+        }
         if self.in_flight.get() == 0 {
             self.answering.set(false);
         }
@@ -199,7 +213,7 @@ impl State {
     }
 
     /// As of the last tick.
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.listener.timers.now()
     }
 
@@ -207,7 +221,7 @@ impl State {
     pub(super) fn note_client_ended(&self) {
         if self.client_ended.get().is_none() {
             self.client_ended.set(Some(Instant::now()));
-            self.set_phase(self.phase.get());
+            self.arm();
         }
     }
 
@@ -221,21 +235,50 @@ impl State {
         self.answer_begun.set(true);
         if self.write_blocked.get().is_some() {
             self.write_blocked.set(None);
-            self.set_phase(self.phase.get());
+            self.arm();
         }
     }
 
     pub(super) fn note_write_blocked(&self) {
         if self.write_blocked.get().is_none() {
-            let now = Instant::now();
-            self.write_blocked.set(Some(now));
-            self.timer.set(now + self.listener.config.timeouts.write_stall);
+            self.write_blocked.set(Some(Instant::now()));
+            self.arm();
         }
     }
 
     /// Whether the client has not taken all that was written.
     pub(super) fn is_write_blocked(&self) -> bool {
         self.write_blocked.get().is_some()
+    }
+
+    /// On HTTP/2, something has begun that may not take its time: the preface, a head, another frame that is no DATA.
+    pub(super) fn begin_block(&self) {
+        if self.block.get().is_none() {
+            self.block.set(Some(self.now()));
+            self.arm();
+        }
+    }
+
+    /// It is whole.
+    pub(super) fn end_block(&self) {
+        if self.block.take().is_some() {
+            self.arm();
+        }
+    }
+
+    /// The client has gone too far, and its connection ends.
+    pub(super) fn note_excess(&self) {
+        self.excess.set(Excess::Yes);
+    }
+
+    pub(super) fn is_excessive(&self) -> bool {
+        self.excess.get() == Excess::Yes
+    }
+
+    /// Whether more requests of an HTTP/2 client are in flight than it may have streams: some of them it has reset
+    /// already.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.in_flight.get() > self.listener.config.http2.max_concurrent_streams
     }
 
     /// The engine tried to answer with this status on its own.
@@ -302,21 +345,18 @@ impl State {
 
     /// As [`State::poll_due`], for a connection whose end has been announced: it is due when it is idle and `deadline`
     /// has passed.
-    pub(super) fn poll_last(&self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(super) fn poll_last(&self, context: &mut Context<'_>, deadline: Instant) -> Poll<Due> {
         loop {
             let now = Instant::now();
-            let stalls = self
-                .write_blocked
-                .get()
-                .map(|since| since + self.listener.config.timeouts.write_stall);
-            if stalls.is_some_and(|at| now >= at) {
-                return Poll::Ready(());
+            if let Some(due) = self.overdue(now) {
+                return Poll::Ready(due);
             }
             let idle = self.in_flight.get() == 0;
             if idle && now >= deadline {
-                return Poll::Ready(());
+                return Poll::Ready(Due::Close);
             }
-            match stalls.into_iter().chain(idle.then_some(deadline)).min() {
+            let deadlines = [self.stalls_at(), self.block_until(), idle.then_some(deadline)];
+            match deadlines.into_iter().flatten().min() {
                 Some(at) => self.timer.set(at),
                 None => self.timer.clear(),
             }
@@ -336,35 +376,32 @@ impl State {
 
     /// What must be done now; registers the task for what comes later.
     pub(super) fn poll_due(&self, context: &mut Context<'_>) -> Poll<Due> {
-        let idle = matches!(self.phase.get(), Phase::Idle { .. } | Phase::Parked { .. });
-        if idle && self.wants_end() {
+        if self.is_settled() && self.wants_end() {
             return Poll::Ready(Due::Close);
         }
         if self.wants_end() && !self.timer.has_fired() && matches!(self.phase.get(), Phase::ReadingHead { .. }) {
             // The deadline may have come nearer.
-            self.set_phase(self.phase.get());
+            self.arm();
         }
         std::task::ready!(self.timer.poll(context));
         let now = Instant::now();
-        if self
-            .write_blocked
-            .get()
-            .is_some_and(|at| now >= at + self.listener.config.timeouts.write_stall)
-        {
-            return Poll::Ready(Due::WriteStall);
+        if let Some(due) = self.overdue(now) {
+            return Poll::Ready(due);
         }
         match self.phase.get() {
             Phase::InFlight if self.gone_at().is_some_and(|at| now >= at) => return Poll::Ready(Due::ClientGone),
-            Phase::Idle { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
-            Phase::Idle { since } if now >= since + PARK_AFTER => return Poll::Ready(Due::Park),
+            Phase::Idle { since } if self.is_settled() && now >= self.parked_until(since) => {
+                return Poll::Ready(Due::Close);
+            }
+            Phase::Idle { since } if self.is_settled() && now >= since + PARK_AFTER => return Poll::Ready(Due::Park),
             Phase::ReadingHead { since } if now >= self.head_until(since) => {
                 return Poll::Ready(Due::HeaderTimeout);
             }
             Phase::Parked { since } if now >= self.parked_until(since) => return Poll::Ready(Due::Close),
             Phase::Idle { .. } | Phase::ReadingHead { .. } | Phase::InFlight | Phase::Parked { .. } => {}
         }
-        // Woken for something else: set the deadline of the phase again.
-        self.set_phase(self.phase.get());
+        // Woken for something else.
+        self.arm();
         self.timer.poll(context).map(|()| Due::Close)
     }
 
@@ -374,22 +411,52 @@ impl State {
             (Phase::Idle { .. } | Phase::Parked { .. }, _) => self.place.leave(),
             _ => {}
         }
+        self.arm();
+    }
+
+    /// Whether the client is idle and has been given all that it was to get.
+    fn is_settled(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle { .. } | Phase::Parked { .. }) && self.write_blocked.get().is_none()
+    }
+
+    /// Sets the timer to the first of all deadlines.
+    fn arm(&self) {
         let config = &self.listener.config;
-        match phase {
-            Phase::Idle { since } => self.timer.set(since + PARK_AFTER.min(config.keep_alive.idle_timeout)),
-            Phase::ReadingHead { since } => self.timer.set(self.head_until(since)),
-            Phase::Parked { since } => self.timer.set(self.parked_until(since)),
-            Phase::InFlight => {
-                let stalled_at = self
-                    .write_blocked
-                    .get()
-                    .map(|since| since + config.timeouts.write_stall);
-                match stalled_at.into_iter().chain(self.gone_at()).min() {
-                    Some(deadline) => self.timer.set(deadline),
-                    None => self.timer.clear(),
-                }
-            }
+        let of_phase = match self.phase.get() {
+            // What is not taken in time ends it first.
+            Phase::Idle { .. } if self.write_blocked.get().is_some() => None,
+            Phase::Idle { since } => Some(since + PARK_AFTER.min(config.keep_alive.idle_timeout)),
+            Phase::ReadingHead { since } => Some(self.head_until(since)),
+            Phase::Parked { since } => Some(self.parked_until(since)),
+            Phase::InFlight => self.gone_at(),
+        };
+        match [of_phase, self.stalls_at(), self.block_until()]
+            .into_iter()
+            .flatten()
+            .min()
+        {
+            Some(deadline) => self.timer.set(deadline),
+            None => self.timer.clear(),
         }
+    }
+
+    /// What is too late whatever the phase.
+    fn overdue(&self, now: Instant) -> Option<Due> {
+        if self.stalls_at().is_some_and(|at| now >= at) {
+            return Some(Due::WriteStall);
+        }
+        let is_late = self.block_until().is_some_and(|at| now >= at);
+        is_late.then_some(Due::HeaderTimeout)
+    }
+
+    fn stalls_at(&self) -> Option<Instant> {
+        let since = self.write_blocked.get()?;
+        Some(since + self.listener.config.timeouts.write_stall)
+    }
+
+    fn block_until(&self) -> Option<Instant> {
+        let since = self.block.get()?;
+        Some(since + self.listener.config.timeouts.header_read)
     }
 
     /// When a client that has closed its side is taken to be gone: if it is, the first byte of an answer shows it.

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,16 +13,16 @@ use super::{
     account::Account,
     grpc::{self, Code},
     reason::Reason,
-    watch::Stream,
 };
-use crate::upstream::{BodyError, ResponseBody, Tunnel};
+use crate::{
+    downstream::Cut,
+    upstream::{BodyError, ResponseBody, Tunnel},
+};
 
 /// Where the bytes come from.
 #[derive(Debug)]
 pub(super) enum Source {
     Endpoint(ResponseBody),
-    /// The same on an HTTP/2 stream, under watch.
-    Stream(Rc<Stream>),
     /// Nowhere: the connection is no longer HTTP.
     Tunnel(Opened),
     /// The proxy itself.
@@ -81,6 +80,17 @@ impl Body {
     }
 }
 
+impl Cut for Body {
+    fn cut(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.fail(Reason::ClientStalled);
+        }
+        if let Source::Endpoint(body) = &mut self.source {
+            body.cut();
+        }
+    }
+}
+
 impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -94,7 +104,6 @@ impl hyper::body::Body for Body {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Endpoint(body) => Pin::new(body).poll_frame(context),
-            Source::Stream(stream) => stream.poll_frame(context),
         };
         let ends = self.has_all();
         let Some(account) = &mut self.account else {
@@ -130,7 +139,6 @@ impl hyper::body::Body for Body {
             Source::Tunnel(_) => true,
             Source::Own(bytes) => bytes.is_empty(),
             Source::Endpoint(body) => body.is_end_stream(),
-            Source::Stream(stream) => stream.is_end_stream(),
         }
     }
 
@@ -139,7 +147,6 @@ impl hyper::body::Body for Body {
             Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Endpoint(body) => body.size_hint(),
-            Source::Stream(stream) => stream.size_hint(),
         }
     }
 }

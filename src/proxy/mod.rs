@@ -15,7 +15,6 @@ mod target;
 mod tunnel;
 mod upgrade;
 mod via;
-mod watch;
 
 use std::{
     cell::RefCell,
@@ -34,7 +33,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use target::Target;
 use tokio::time::Instant;
-use watch::Streams;
 
 pub use body::Body;
 pub use reason::Reason;
@@ -60,7 +58,6 @@ pub struct Proxy {
     snapshots: Arc<ArcSwap<Snapshot>>,
     /// The snapshot as this worker last saw it.
     view: RefCell<Rc<View>>,
-    streams: Streams,
 }
 
 /// A snapshot with what this worker keeps beside it. Requests share it by a count that no other core touches.
@@ -86,18 +83,12 @@ impl Proxy {
             timers,
             snapshots,
             view,
-            streams: Streams::default(),
         }
     }
 
     /// Lets go of a snapshot that a reload has replaced, also when no request comes.
     pub fn refresh(&self) -> Arc<Snapshot> {
         Arc::clone(&self.view().snapshot)
-    }
-
-    /// To be called every 250 ms or so: cuts streams whose clients take nothing.
-    pub fn sweep(&self, now: Instant) {
-        self.streams.sweep(now);
     }
 
     fn view(&self) -> Rc<View> {
@@ -210,7 +201,7 @@ impl Proxy {
                 account.note_grpc(&answer.headers);
                 let mut response = match answer.body.into_tunnel() {
                     Ok(endpoint) => tunnel(endpoint, to),
-                    Err(body) => Response::new(self.source(body, client, version)),
+                    Err(body) => Response::new(Source::Endpoint(body)),
                 };
                 *response.status_mut() = answer.status;
                 *response.headers_mut() = answer.headers;
@@ -227,14 +218,6 @@ impl Proxy {
                 }
                 response
             }
-        }
-    }
-
-    fn source(&self, body: upstream::ResponseBody, client: &Client, version: Version) -> Source {
-        if version == Version::HTTP_2 && !hyper::body::Body::is_end_stream(&body) {
-            Source::Stream(self.streams.watch(body, client.write_stall))
-        } else {
-            Source::Endpoint(body)
         }
     }
 }

@@ -173,7 +173,6 @@ async fn work(
             Some(message) = seat.recv() => listeners.receive(message),
             now = sweep.tick() => {
                 listeners.tick(now);
-                proxy.sweep(now);
                 memory.tick(listeners.take_newly_parked(), now);
                 let snapshot = proxy.refresh();
                 sweep_pools(&snapshot, worker, now, &waker);

@@ -16,14 +16,15 @@ pub enum Level {
 
 impl Level {
     /// The filter for this level. The libraries below us stay at `warn`: at `debug` they log every frame, which
-    /// buries what was asked for. `RUST_LOG` gets at them.
+    /// buries what was asked for. Those that speak HTTP stay at `error`: they warn of what clients and endpoints do, as
+    /// often as they do it. `RUST_LOG` gets at them.
     fn directives(self) -> &'static str {
         match self {
             Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "warn,forebay=info",
-            Self::Debug => "warn,forebay=debug",
-            Self::Trace => "warn,forebay=trace",
+            Self::Warn => "warn,h2=error,hyper=error",
+            Self::Info => "warn,h2=error,hyper=error,forebay=info",
+            Self::Debug => "warn,h2=error,hyper=error,forebay=debug",
+            Self::Trace => "warn,h2=error,hyper=error,forebay=trace",
         }
     }
 }

@@ -22,6 +22,8 @@ mod grpc;
 mod headers;
 mod health;
 mod http2;
+mod http2_floods;
+mod http2_violations;
 mod interim;
 mod keep_alive;
 mod limits;

@@ -76,11 +76,14 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 fn http2() -> impl Strategy<Value = Http2> {
     let largest = (1_u32 << 31) - 1;
-    (1..=largest, 1..=largest, 65_535..=largest).prop_map(
-        |(max_concurrent_streams, stream_window, connection_window)| Http2 {
+    let counts = (1_u32..=1_000_000_000, 1_u32..=1_000_000_000);
+    (1..=largest, 1..=largest, 65_535..=largest, counts).prop_map(
+        |(max_concurrent_streams, stream_window, connection_window, (max_resets, max_control_frames))| Http2 {
             max_concurrent_streams,
             stream_window,
             connection_window,
+            max_resets,
+            max_control_frames,
         },
     )
 }

@@ -100,6 +100,8 @@ fn sections_refuse_what_has_no_meaning() {
         ("[limits]\nmax_uri_size = \"64KiB\"", "out of range", "65534"),
         ("[http2]\nconnection_window = 1000", "out of range", "65535"),
         ("[http2]\nmax_concurrent_streams = 0", "out of range", "from 1"),
+        ("[http2]\nmax_resets = 0", "out of range", "from 1"),
+        ("[http2]\nmax_control_frames = 0", "out of range", "from 1"),
     ]);
 }
 

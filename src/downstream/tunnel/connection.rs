@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    downstream::{http1, io::Stream},
+    downstream::{closing, io::Stream},
     net,
     tunnel::Side,
     worker::Timers,
@@ -58,8 +58,8 @@ impl<S: Stream> Side for Connection<S> {
         match (self.received, self.sent) {
             (Received::End, Sent::End) => {}
             // A close with something unread would be a reset, and could take what the client has not got yet with it.
-            (Received::Open, Sent::End) => Box::pin(http1::linger(self.stream, &self.timers)).await,
-            _ => Box::pin(http1::close(self.stream, &self.timers)).await,
+            (Received::Open, Sent::End) => Box::pin(closing::linger(self.stream, &[], &self.timers)).await,
+            _ => Box::pin(closing::close(self.stream, &self.timers)).await,
         }
     }
 

@@ -6,7 +6,7 @@ mod stream;
 use std::{future::poll_fn, task::Poll};
 
 pub(super) use connection::Connection;
-pub(super) use stream::OnWorker;
+pub(super) use stream::Writers;
 
 use super::{Tunnel, serve::InFlight};
 use crate::tunnel::Side;

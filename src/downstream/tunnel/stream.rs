@@ -6,7 +6,6 @@
 
 use std::{
     cell::RefCell,
-    future::Future,
     io,
     pin::Pin,
     rc::Rc,
@@ -27,31 +26,29 @@ use crate::tunnel::Side;
 /// of the default size (RFC 9113 6.5.2).
 const PIECE: usize = 16 * 1024;
 
-/// Runs the streams of a connection as tasks of its worker.
+/// The tasks that the engine spawns to write for tunnels.
 #[derive(Debug, Clone, Default)]
-pub(in crate::downstream) struct OnWorker {
-    /// Where the next task is to be noted: the engine spawns the writer of a stream as soon as the service has answered.
-    writer: Rc<RefCell<Option<Writer>>>,
+pub(in crate::downstream) struct Writers {
+    /// Where the next one is to be noted: the engine spawns the writer of a stream as soon as the service has answered.
+    next: Rc<RefCell<Option<Writer>>>,
 }
 
 /// The task that writes for a stream.
 type Writer = Rc<RefCell<Option<AbortHandle>>>;
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
-    fn execute(&self, task: F) {
-        let task = tokio::task::spawn_local(task);
-        if let Some(writer) = self.writer.take() {
-            writer.replace(Some(task.abort_handle()));
+impl Writers {
+    /// The engine has spawned a task that is no stream.
+    pub(in crate::downstream) fn note(&self, task: AbortHandle) {
+        if let Some(writer) = self.next.take() {
+            writer.replace(Some(task));
         }
     }
-}
 
-impl OnWorker {
     /// Carries the bytes of a stream, once its answer is out, as a task that ends with the stream.
     pub(in crate::downstream) fn open<T: Tunnel>(&self, opened: Opened<T>, upgrade: OnUpgrade) {
         let writer = Writer::default();
-        // Should the answer not get out, this notes some other stream's task, which nobody then asks for.
-        self.writer.replace(Some(Rc::clone(&writer)));
+        // Should the answer not get out, this notes some other tunnel's task, which nobody then asks for.
+        self.next.replace(Some(Rc::clone(&writer)));
         tokio::task::spawn_local(async move {
             if let Ok(upgraded) = upgrade.await {
                 opened.run(Stream::new(upgraded, writer)).await;

@@ -6,14 +6,18 @@ use super::wire::{End, Wire};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -27,6 +31,28 @@ impl Frame {
     pub fn ends_stream(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
+}
+
+/// What the proxy says to something that it should not like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// GOAWAY with this code, or a close without one.
+    Connection(Option<u32>),
+    /// RST_STREAM with this code.
+    Stream(u32),
+    /// An answer.
+    Answer,
+    /// Nothing: it went on with the connection.
+    Nothing,
+}
+
+/// A frame as bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// What became of a stream.
@@ -53,6 +79,10 @@ impl H2Client {
     /// As [`H2Client::connect`], with `header` in one piece with the preface.
     pub fn connect_behind(address: SocketAddr, header: &[u8]) -> H2Client {
         let stream = std::net::TcpStream::connect(address).expect("the proxy accepts");
+        H2Client::begin(stream, header, &[])
+    }
+
+    fn begin(stream: std::net::TcpStream, header: &[u8], settings: &[u8]) -> H2Client {
         let mut client = H2Client {
             wire: Wire::new(stream),
             next_stream: 1,
@@ -62,16 +92,98 @@ impl H2Client {
             .wire
             .send(&[header, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"].concat())
             .expect("the proxy takes the preface");
-        client.send(SETTINGS, 0, 0, &[]);
+        client.send(SETTINGS, 0, 0, settings);
         client
     }
 
+    /// As [`H2Client::connect`], with these settings in the place of none.
+    pub fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> H2Client {
+        let pair = |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        let settings: Vec<u8> = settings.iter().flat_map(pair).collect();
+        let stream = std::net::TcpStream::connect(address).expect("the proxy accepts");
+        H2Client::begin(stream, b"", &settings)
+    }
+
+    /// A client whose kernel takes in hardly anything that it does not read.
+    pub fn connect_narrow(address: SocketAddr) -> H2Client {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket can be made");
+        socket.set_recv_buffer_size(8 * 1024).expect("a buffer size can be set");
+        socket.connect(&address.into()).expect("the proxy accepts");
+        H2Client::begin(socket.into(), b"", &[])
+    }
+
     pub fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
-        let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.wire.send(&frame)
+        self.wire.send(&frame(kind, flags, stream, payload))
+    }
+
+    /// Sends bytes as they are, to a proxy that may have had enough.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.wire.send(bytes)
+    }
+
+    /// Waits until the proxy has read everything so far and answered what it had to.
+    pub fn sync(&mut self) -> Result<(), End> {
+        // The first echo may overtake frames that were queued for streams.
+        for round in 0..2 {
+            let payload = [b'p', b'i', b'n', b'g', 0, 0, 0, round];
+            if self.try_send(PING, 0, 0, &payload).is_err() {
+                return Err(End::Reset);
+            }
+            loop {
+                let frame = self.read_frame()?;
+                if frame.kind == PING && frame.flags & ACK != 0 && frame.payload == payload {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the proxy makes of all that was sent.
+    pub fn verdict(&mut self) -> Verdict {
+        for round in 0..2 {
+            let payload = [b'v', b'e', b'r', b'd', 0, 0, 0, round];
+            // The proxy may have closed already, which the next read tells.
+            let _ = self.try_send(PING, 0, 0, &payload);
+            loop {
+                let frame = match self.read_frame() {
+                    Ok(frame) => frame,
+                    Err(End::Deadline) => panic!("no word of the proxy"),
+                    Err(_) => return Verdict::Connection(None),
+                };
+                match frame.kind {
+                    GOAWAY => return Verdict::Connection(Some(code(&frame.payload[4..8]))),
+                    RST_STREAM => return Verdict::Stream(code(&frame.payload)),
+                    HEADERS => return Verdict::Answer,
+                    PING if frame.payload == payload => break,
+                    _ => {}
+                }
+            }
+        }
+        Verdict::Nothing
+    }
+
+    /// Reads to the end of the connection: the code and the words of a GOAWAY that names an error, if one came.
+    pub fn farewell(&mut self) -> Option<(u32, String)> {
+        let mut farewell = None;
+        loop {
+            match self.read_frame() {
+                Ok(frame) if frame.kind == GOAWAY && code(&frame.payload[4..8]) != 0 => {
+                    let words = String::from_utf8_lossy(&frame.payload[8..]).into_owned();
+                    farewell = Some((code(&frame.payload[4..8]), words));
+                }
+                Ok(_) => {}
+                Err(End::Deadline) => panic!("the proxy does not end the connection"),
+                Err(_) => return farewell,
+            }
+        }
+    }
+
+    /// The number of the next stream, which is taken by this.
+    pub fn next_stream(&mut self) -> u32 {
+        self.next_stream += 2;
+        self.next_stream - 2
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -81,10 +193,8 @@ impl H2Client {
 
     /// Sends a head with these fields and gives the number of its stream.
     pub fn open(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
-        let stream = self.next_stream;
-        self.next_stream += 2;
-        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name, value)).collect();
-        self.send(HEADERS, flags | END_HEADERS, stream, &block);
+        let stream = self.next_stream();
+        self.send(HEADERS, flags | END_HEADERS, stream, &block(fields));
         stream
     }
 
@@ -133,8 +243,7 @@ impl H2Client {
                 HEADERS if answer.status == 0 => answer.status = status(&frame.payload),
                 DATA => answer.body.extend(&frame.payload),
                 RST_STREAM => {
-                    let code = frame.payload.try_into().expect("a code has four bytes");
-                    answer.reset = Some(u32::from_be_bytes(code));
+                    answer.reset = Some(code(&frame.payload));
                     return answer;
                 }
                 _ => {}
@@ -187,6 +296,16 @@ pub fn get(path: &str) -> [(&str, &str); 4] {
         (":authority", "test.example"),
         (":path", path),
     ]
+}
+
+/// Fields as a block.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| literal(name, value)).collect()
+}
+
+/// An error code.
+fn code(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes.try_into().expect("a code has four bytes"))
 }
 
 /// A field as a literal without indexing and without Huffman code (RFC 7541 6.2.2).
