@@ -1,38 +1,113 @@
 //! The question of gRPC's health protocol (`grpc.health.v1.Health/Check`) over HTTP/2.
 
+use std::{
+    cell::RefCell,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
 use bytes::{Bytes, BytesMut};
 use h2::client;
 use http::{HeaderMap, Method, Request, Response, Version};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::ProbeError;
+use super::{ProbeConnection, ProbeError};
+use crate::pool::CloseReason;
 
 /// Bytes of an answer that are read; it has two.
 const MAX_ANSWER: usize = 4096;
 /// `SERVING` of `HealthCheckResponse.ServingStatus`.
 const SERVING: u64 = 1;
 
-/// Asks whether `service` is served. An empty name is the whole server. The caller bounds the time.
-///
-/// # Errors
-/// Whatever is not a clear yes.
-///
-/// Cancellation: the connection is in the middle of an answer then; the caller drops it.
-pub(super) async fn check<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    authority: &str,
-    service: &str,
-) -> Result<(), ProbeError> {
-    let (sender, connection) = client::handshake(stream).await.map_err(broken)?;
-    let asked = ask(sender, authority, service);
-    tokio::select! {
-        biased;
-        answer = asked => answer,
-        ended = connection => Err(ended.map_or_else(broken, |()| ProbeError::ClosedEarly)),
+/// An endpoint's answer: whatever is not a clear yes is a no.
+pub(super) type Verdict = Result<(), ProbeError>;
+
+/// An HTTP/2 connection to one endpoint, used for one question after the other. Between two of them nobody reads from it:
+/// what the endpoint says meanwhile, such as GOAWAY, comes up with the next one.
+pub(super) struct Session<P> {
+    probe: Rc<RefCell<P>>,
+    sender: client::SendRequest<Bytes>,
+    connection: client::Connection<Io<P>, Bytes>,
+}
+
+impl<P: ProbeConnection> Session<P> {
+    /// Cancellation: the connection is closed.
+    pub(super) async fn open(mut connection: P) -> Result<Self, ProbeError> {
+        connection.begin();
+        let probe = Rc::new(RefCell::new(connection));
+        let (sender, connection) = client::handshake(Io(Rc::clone(&probe))).await.map_err(broken)?;
+        Ok(Self {
+            probe,
+            sender,
+            connection,
+        })
+    }
+
+    /// Asks whether `service` is served. An empty name is the whole server. The caller bounds the time.
+    ///
+    /// # Errors
+    /// What ends the connection: there was no answer.
+    ///
+    /// Cancellation: the connection is in the middle of an answer then; the caller drops it.
+    pub(super) async fn check(&mut self, authority: &str, service: &str) -> Result<Verdict, ProbeError> {
+        self.probe.borrow_mut().begin();
+        let mut asked = pin!(ask(&mut self.sender, authority, service));
+        let answer = tokio::select! {
+            biased;
+            answer = &mut asked => answer,
+            // The answer may have come with the end; what has not come never will, which the streams know.
+            ended = &mut self.connection => match asked.await {
+                Err(ProbeError::Broken(_)) => Err(ended.map_or_else(broken, |()| ProbeError::ClosedEarly)),
+                answer => answer,
+            },
+        };
+        match answer {
+            Ok(()) | Err(ProbeError::Grpc(_) | ProbeError::Status(_)) => {
+                self.probe.borrow_mut().keep();
+                Ok(answer)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn close(self, reason: CloseReason) {
+        drop((self.sender, self.connection));
+        if let Some(probe) = Rc::into_inner(self.probe) {
+            probe.into_inner().close(reason);
+        }
     }
 }
 
-async fn ask(mut sender: client::SendRequest<Bytes>, authority: &str, service: &str) -> Result<(), ProbeError> {
+/// The stream of a connection that its session can still be asked for.
+struct Io<P>(Rc<RefCell<P>>);
+
+impl<P: ProbeConnection> AsyncRead for Io<P> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(self.0.borrow_mut().stream()).poll_read(context, buffer)
+    }
+}
+
+impl<P: ProbeConnection> AsyncWrite for Io<P> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(self.0.borrow_mut().stream()).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(self.0.borrow_mut().stream()).poll_flush(context)
+    }
+
+    /// The connection is closed by its owner, in the way that its end demands.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn ask(sender: &mut client::SendRequest<Bytes>, authority: &str, service: &str) -> Result<(), ProbeError> {
     let uri = format!("http://{authority}/grpc.health.v1.Health/Check");
     let request = Request::builder()
         .method(Method::POST)

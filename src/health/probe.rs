@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     Change, Health, Outcome,
     exchange::{After, Answer, exchange, request},
-    grpc,
+    grpc::{Session, Verdict},
 };
 use crate::{
     config::{Probe, ProbeKind},
@@ -162,6 +162,8 @@ struct Prober<C, P> {
     question: Question,
     connect: C,
     kept: Option<P>,
+    /// The same of gRPC.
+    session: Option<Session<P>>,
 }
 
 enum Question {
@@ -187,6 +189,7 @@ impl<P: ProbeConnection, C: AsyncFn() -> io::Result<P>> Prober<C, P> {
             question,
             connect,
             kept: None,
+            session: None,
         }
     }
 
@@ -201,10 +204,15 @@ impl<P: ProbeConnection, C: AsyncFn() -> io::Result<P>> Prober<C, P> {
                 return Ok(Success::Connected);
             }
             Question::Grpc { authority, service } => {
-                let mut connection = connect(&self.connect).await?;
-                connection.begin();
-                let answer = grpc::check(connection.stream(), authority, service).await;
-                connection.close(CloseReason::ProbeEnded);
+                let kept = match self.session.take() {
+                    Some(session) => served_on_kept(session, authority, service).await,
+                    None => None,
+                };
+                let (session, answer) = match kept {
+                    Some(answered) => answered,
+                    None => served_on(connect(&self.connect).await?, authority, service).await?,
+                };
+                self.session = Some(session);
                 return answer.map(|()| Success::Serving);
             }
         };
@@ -252,6 +260,35 @@ async fn answer_on<P: ProbeConnection>(mut connection: P, request: &[u8]) -> Res
         Ok(answer) => Ok((connection, answer)),
         Err(error) => {
             connection.close(CloseReason::AbortedResponse);
+            Err(error)
+        }
+    }
+}
+
+/// An endpoint's answer, with the connection for the next question.
+type Served<P> = (Session<P>, Verdict);
+
+/// `None` where the connection turned out dead, as above.
+async fn served_on_kept<P: ProbeConnection>(
+    mut session: Session<P>,
+    authority: &str,
+    service: &str,
+) -> Option<Served<P>> {
+    match session.check(authority, service).await {
+        Ok(verdict) => Some((session, verdict)),
+        Err(_) => {
+            session.close(CloseReason::ProbeEnded);
+            None
+        }
+    }
+}
+
+async fn served_on<P: ProbeConnection>(connection: P, authority: &str, service: &str) -> Result<Served<P>, ProbeError> {
+    let mut session = Session::open(connection).await?;
+    match session.check(authority, service).await {
+        Ok(verdict) => Ok((session, verdict)),
+        Err(error) => {
+            session.close(CloseReason::AbortedResponse);
             Err(error)
         }
     }

@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod failures;
+mod probes;
 mod python;
 mod statuses;
 

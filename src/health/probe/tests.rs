@@ -255,16 +255,12 @@ async fn probes_begin_at_once_and_keep_their_pace_until_the_health_is_gone() {
     };
     let begin = Instant::now();
     let endpoint = ENDPOINT.parse().expect("an address");
-    let task = tokio::spawn(run(
-        endpoint,
-        "a".to_owned(),
-        probe(10, 1),
-        Arc::downgrade(&health),
-        connect,
-    ));
-    tokio::time::sleep(Duration::from_secs(100)).await;
-    drop(health);
-    task.await.expect("ends with the health");
+    let run = run(endpoint, "a".to_owned(), probe(10, 1), Arc::downgrade(&health), connect);
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        drop(health);
+    };
+    tokio::join!(run, end);
     assert!(begin.elapsed() <= Duration::from_secs(111), "{:?}", begin.elapsed());
     let times = times.lock().expect("not poisoned");
     assert_eq!(times[0], begin);
@@ -290,14 +286,10 @@ async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
     };
     let begin = Instant::now();
     let endpoint = ENDPOINT.parse().expect("an address");
-    tokio::spawn(run(
-        endpoint,
-        "a".to_owned(),
-        probe(10, 2),
-        Arc::downgrade(&health),
-        connect,
-    ));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let run = run(endpoint, "a".to_owned(), probe(10, 2), Arc::downgrade(&health), connect);
+    timeout(Duration::from_secs(3), run)
+        .await
+        .expect_err("runs on while the health exists");
     assert!(!health.is_healthy());
     let report = health.report();
     assert_eq!(report.last.as_deref(), Some("no answer in time"));

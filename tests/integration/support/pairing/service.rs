@@ -127,7 +127,11 @@ pub struct Call<'a> {
     responder: Option<SendResponse<Bytes>>,
     shared: Arc<Shared>,
     index: usize,
+    /// Ends an HTTP/2 connection.
+    goodbye: Option<Goodbye>,
 }
+
+type Goodbye = tokio::sync::mpsc::UnboundedSender<()>;
 
 impl Call<'_> {
     /// The request's body, all of it with the first call.
@@ -192,6 +196,18 @@ impl Call<'_> {
             self.channel.data(body);
         }
         self.channel.end();
+    }
+
+    /// Says GOAWAY and ends the connection once its streams have ended; over HTTP/1, closes it behind this answer.
+    pub fn end_connection(&mut self) {
+        match &mut self.channel {
+            Channel::Http1(channel) => channel.over = true,
+            Channel::Http2(_) => {
+                let goodbye = self.goodbye.as_ref().expect("a connection of HTTP/2 can be ended");
+                // It may have ended already.
+                let _ = goodbye.send(());
+            }
+        }
     }
 
     fn finish(&mut self) {
@@ -261,6 +277,7 @@ fn begin<'a>(
         responder,
         shared: Arc::clone(shared),
         index: record.seen.len() - 1,
+        goodbye: None,
     }
 }
 
@@ -284,14 +301,31 @@ async fn serve_http2(stream: tokio::net::TcpStream, opened: Opened, script: Scri
     let Ok(mut connection) = builder.handshake(stream).await else {
         return;
     };
-    while let Some(Ok((request, responder))) = connection.accept().await {
+    let (goodbye, mut goodbyes) = tokio::sync::mpsc::unbounded_channel();
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            Some(()) = goodbyes.recv() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(Ok((request, responder))) = accepted else {
+            return;
+        };
+        let goodbye = goodbye.clone();
         let (shared, script) = (Arc::clone(&opened.shared), Arc::clone(&script));
         // On a thread of its own, since a script waits.
-        thread::spawn(move || answer_http2(request, responder, &shared, &script));
+        thread::spawn(move || answer_http2(request, (responder, goodbye), &shared, &script));
     }
 }
 
-fn answer_http2(request: Request<RecvStream>, responder: SendResponse<Bytes>, shared: &Arc<Shared>, script: &Script) {
+fn answer_http2(
+    request: Request<RecvStream>,
+    (responder, goodbye): (SendResponse<Bytes>, Goodbye),
+    shared: &Arc<Shared>,
+    script: &Script,
+) {
     let (parts, incoming) = request.into_parts();
     let target = parts.uri.path_and_query();
     let request = Seen {
@@ -302,5 +336,7 @@ fn answer_http2(request: Request<RecvStream>, responder: SendResponse<Bytes>, sh
         ..Seen::default()
     };
     let channel = Channel::Http2(http2::Channel::new(Some(incoming), None, Reason::INTERNAL_ERROR));
-    script(&mut begin(request, channel, Some(responder), shared));
+    let mut call = begin(request, channel, Some(responder), shared);
+    call.goodbye = Some(goodbye);
+    script(&mut call);
 }
