@@ -1,4 +1,4 @@
-# A gRPC client for the tests: client.py ADDRESS STORY. Prints "ok" when the story went as it should.
+# A gRPC client for the tests: client.py ADDRESS STORY [ROOTS]. Prints "ok" when the story went as it should.
 import sys
 import threading
 import time
@@ -14,7 +14,12 @@ if story == "pings":
         ("grpc.keepalive_timeout_ms", 2000),
         ("grpc.http2.max_pings_without_data", 0),
     ]
-channel = grpc.insecure_channel(address, options)
+if len(sys.argv) > 3:
+    options.append(("grpc.ssl_target_name_override", "shop.example"))
+    credentials = grpc.ssl_channel_credentials(open(sys.argv[3], "rb").read())
+    channel = grpc.secure_channel(address, credentials, options)
+else:
+    channel = grpc.insecure_channel(address, options)
 unary = channel.unary_unary("/test.Calls/Unary")
 server_stream = channel.unary_stream("/test.Calls/ServerStream")
 client_stream = channel.stream_unary("/test.Calls/ClientStream")

@@ -1,11 +1,13 @@
 //! Clients and servers that people really use: those of grpcio, which are gRPC's own in C under Python.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
 use crate::support::{
-    Proxy, eventually,
+    Proxy,
+    authority::{Authority, Request},
+    eventually,
     tools::{self, Tool},
     unreachable::Refusing,
 };
@@ -48,13 +50,21 @@ impl Python {
     }
 
     /// Runs a story of the client to its end.
-    fn tell(&self, proxy: &Proxy, story: &str) -> Vec<String> {
-        let mut client = self.start("client.py", &[&proxy.address().to_string(), story]);
+    fn tell(&self, proxy: &Proxy, story: &str) {
+        self.tell_with(proxy, &[story]);
+    }
+
+    fn tell_with(&self, proxy: &Proxy, story: &[&str]) {
+        let address = proxy.address().to_string();
+        let mut client = self.start("client.py", &[&[&*address], story].concat());
         let status = client.wait();
-        assert!(status.success(), "{story}: {}", client.stderr.wait_for_end().join("\n"));
+        assert!(
+            status.success(),
+            "{story:?}: {}",
+            client.stderr.wait_for_end().join("\n")
+        );
         let lines = client.stdout.wait_for_end();
-        assert_eq!(lines.last().map(String::as_str), Some("ok"), "{story}: {lines:?}");
-        lines
+        assert_eq!(lines.last().map(String::as_str), Some("ok"), "{story:?}: {lines:?}");
     }
 }
 
@@ -97,7 +107,7 @@ fn a_server_sees_that_a_call_was_cancelled() {
     let (server, address) = python.server(&[]);
     let proxy = in_front_of(address);
     python.tell(&proxy, "cancels");
-    assert!(server.stdout.wait_for("cancelled"), "{:?}", server.stdout.all());
+    assert!(server.stdout.wait_for("ended"), "{:?}", server.stdout.all());
     proxy.wait_for_metric("forebay_grpc_responses_total", &["status=\"CANCELLED\""], |count| {
         count == 1.0
     });
@@ -164,6 +174,30 @@ fn a_drain_ends_no_call() {
     proxy.signal("TERM");
     assert!(client.wait().success(), "{:?}", client.stderr.wait_for_end());
     assert!(proxy.wait().success());
+}
+
+#[test]
+fn calls_pass_over_tls_on_both_sides() {
+    let Some(python) = Python::find() else { return };
+    let authority = Authority::new("test");
+    let (of_proxy, of_server) = (
+        authority.issue(Request::of(&["shop.example"])),
+        authority.issue(Request::of(&["backend.example"])),
+    );
+    let path = |path: PathBuf| path.display().to_string();
+    let (_server, address) = python.server(&[&path(of_server.key()), &path(of_server.chain())]);
+    for protocol in ["http2", "auto"] {
+        let roots = path(authority.chain());
+        let tls = format!("tls = {{ roots = {roots:?}, server_name = \"backend.example\" }}");
+        let proxy = Proxy::to(&[address])
+            .listener(&format!("tls = {{ certificates = [{}] }}", of_proxy.toml()))
+            .with(&format!("protocol = \"{protocol}\"\n{tls}"))
+            .start();
+        for story in ["shapes", "turns", "metadata", "large"] {
+            python.tell_with(&proxy, &[story, &roots]);
+        }
+        assert_eq!(proxy.metric("forebay_upstream_connect_failures_total", &[]), 0.0);
+    }
 }
 
 #[test]

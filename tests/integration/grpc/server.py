@@ -34,12 +34,16 @@ def both_streams(requests, context):
 
 
 def watch(request, context):
+    # Not behind the yield, where a call that has ended already does not come.
     over = threading.Event()
-    context.add_callback(over.set)
-    print("watched", flush=True)
+
+    def ended():
+        over.set()
+        print("ended", flush=True)
+
+    context.add_callback(ended)
     yield b"begun"
     over.wait()
-    print("cancelled", flush=True)
 
 
 def remaining(request, context):
@@ -63,11 +67,19 @@ class Handler(grpc.GenericRpcHandler):
 
 
 options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+files = []
 for option in sys.argv[1:]:
-    name, value = option.split("=")
-    options.append((name, int(value)))
+    if "=" in option:
+        name, value = option.split("=")
+        options.append((name, int(value)))
+    else:
+        # The key and then the chain.
+        files.append(open(option, "rb").read())
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), handlers=(Handler(),), options=options)
-port = server.add_insecure_port("127.0.0.1:0")
+if files:
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([tuple(files)]))
+else:
+    port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 print("port %d" % port, flush=True)
 server.wait_for_termination()

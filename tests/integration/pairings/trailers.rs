@@ -89,6 +89,26 @@ fn trailers_of_an_answer_reach_a_client_that_takes_them() {
 }
 
 #[test]
+fn trailers_that_no_field_named_reach_clients_of_http_2_alone() {
+    on_each(|pairing| {
+        let service = pairing.service(|call| {
+            call.body();
+            call.head(200, &[], Length::Open);
+            call.channel.data(b"hello");
+            call.channel.end_with(&[("x-sum", "5")]);
+        });
+        let proxy = pairing.proxy(&service);
+        let answer = pairing.call(&proxy, &Ask::get("/").with("te", "trailers"), b"");
+        assert_eq!(answer.text(), "hello");
+        let expected = match pairing.client {
+            Protocol::Http1 => Fields::default(),
+            Protocol::Http2 => Fields::from(&[("x-sum", "5")][..]),
+        };
+        assert_eq!(answer.trailers, Some(expected));
+    });
+}
+
+#[test]
 fn trailers_alone_are_an_answer() {
     on_each(|pairing| {
         let service = pairing.service(|call| {
