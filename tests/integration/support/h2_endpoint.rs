@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -99,6 +100,20 @@ impl H2Connection {
         Some(connection)
     }
 
+    /// A second handle, to answer with.
+    pub fn try_clone(&self) -> H2Connection {
+        let stream = self.wire.stream().try_clone().expect("a descriptor is left");
+        H2Connection {
+            wire: Wire::new(stream),
+            number: self.number,
+            end: None,
+        }
+    }
+
+    pub fn is_silent_for(&mut self, patience: Duration) -> bool {
+        self.wire.is_silent_for(patience)
+    }
+
     /// What the proxy takes no more is lost, as the next read tells.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
@@ -111,20 +126,28 @@ impl H2Connection {
     /// The next frame that is not the connection's own business; `None` at its end.
     pub fn read(&mut self) -> Option<Frame> {
         loop {
-            let frame = match self.read_any() {
-                Ok(frame) => frame,
-                Err(end) => {
-                    self.end = Some(end);
-                    return None;
-                }
-            };
-            match frame.kind {
-                SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]),
-                PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload),
-                HEADERS | DATA | RST_STREAM | GOAWAY => return Some(frame),
-                _ => {}
+            let frame = self.step()?;
+            if matches!(frame.kind, HEADERS | DATA | RST_STREAM | GOAWAY) {
+                return Some(frame);
             }
         }
+    }
+
+    /// The next frame of any kind, once it has been given what is due to it.
+    pub fn step(&mut self) -> Option<Frame> {
+        let frame = match self.read_any() {
+            Ok(frame) => frame,
+            Err(end) => {
+                self.end = Some(end);
+                return None;
+            }
+        };
+        match frame.kind {
+            SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]),
+            PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload),
+            _ => {}
+        }
+        Some(frame)
     }
 
     fn read_any(&mut self) -> Result<Frame, End> {

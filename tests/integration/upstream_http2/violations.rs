@@ -11,6 +11,9 @@ const END_HEADERS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 
+/// What is sent in answer to a request on this stream.
+type Violation = fn(&mut H2Connection, u32);
+
 /// A literal field without indexing (RFC 7541 6.2.2).
 fn field(name: &str, value: &str) -> Vec<u8> {
     let mut out = vec![0, name.len() as u8];
@@ -26,7 +29,7 @@ fn head(fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// What a first connection answers; every later one serves.
-fn answered_by(violation: fn(&mut H2Connection, u32)) -> (H2Endpoint, Proxy) {
+fn answered_by(violation: Violation) -> (H2Endpoint, Proxy) {
     let endpoint = H2Endpoint::start(&[], move |connection| {
         if connection.number > 0 {
             return connection.serve();
@@ -41,7 +44,7 @@ fn answered_by(violation: fn(&mut H2Connection, u32)) -> (H2Endpoint, Proxy) {
 
 #[test]
 fn a_malformed_answer_is_a_bad_gateway() {
-    let cases: [(&str, fn(&mut H2Connection, u32)); 9] = [
+    let cases: [(&str, Violation); 9] = [
         ("a connection field", |connection, stream| {
             connection.send(
                 HEADERS,
@@ -86,7 +89,7 @@ fn a_malformed_answer_is_a_bad_gateway() {
 
 #[test]
 fn a_body_that_is_not_as_long_as_stated_never_looks_whole() {
-    let cases: [(&str, fn(&mut H2Connection, u32)); 3] = [
+    let cases: [(&str, Violation); 3] = [
         ("too short", |connection, stream| {
             connection.send(HEADERS, END_HEADERS, stream, &head(&[("content-length", "9")]));
             connection.send(DATA, END_STREAM, stream, b"short");
