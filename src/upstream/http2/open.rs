@@ -2,13 +2,17 @@
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
+use bytes::Bytes;
 use h2::client;
 use tokio::time::Instant;
 
@@ -31,6 +35,9 @@ use crate::{
 /// Streams of ours that may end by reset within [`RESET_MEMORY`] and still get late frames that are passed over.
 const MAX_RESETS: usize = 1000;
 const RESET_MEMORY: Duration = Duration::from_secs(5);
+
+/// Streams that are allowed while the endpoint has not said how many.
+const NONE_YET: usize = 0;
 
 /// A connection that is being opened. A task of its own, so that it goes on when the request that began it is gone.
 pub(super) struct Opening {
@@ -127,12 +134,17 @@ impl Opening {
         }
         connections.chosen.store(HTTP2, Relaxed);
         let io = Io::new(pooled);
-        let (sender, engine) = match builder(&connections).handshake(io.clone()).await {
+        let late = timers.sleep_until(Instant::now() + connect);
+        let begun = tokio::select! {
+            biased;
+            begun = begin(&connections, io.clone()) => begun,
+            () = late => Err(ConnectError::TimedOut),
+        };
+        let (sender, engine) = match begun {
             Ok(both) => both,
             Err(error) => {
-                io.close(CloseReason::AbortedResponse);
-                let error = std::io::Error::other(error);
-                return Err((Arc::new(ConnectError::Unreachable(error)).into(), coming));
+                io.close(CloseReason::ProtocolError);
+                return Err((Arc::new(error).into(), coming));
             }
         };
         let life = Arc::new(Life::default());
@@ -181,6 +193,27 @@ impl Opening {
     }
 }
 
+type Engine = client::Connection<Io, Bytes>;
+
+/// Exchanges the first SETTINGS (RFC 9113 3.4): before they have come, nobody knows how many streams the endpoint allows,
+/// nor whether it speaks HTTP/2 at all.
+///
+/// Cancellation: the engine is dropped, and the caller closes the connection.
+async fn begin(connections: &Connections, io: Io) -> Result<(client::SendRequest<Bytes>, Engine), ConnectError> {
+    let broken = |error: h2::Error| match error.is_io() {
+        true => ConnectError::Unreachable(std::io::Error::other(error)),
+        false => ConnectError::NoHttp2,
+    };
+    let (sender, mut engine) = builder(connections).handshake(io).await.map_err(broken)?;
+    poll_fn(|context| match Pin::new(&mut engine).poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Err(ended.map_or_else(broken, |()| ConnectError::NoHttp2))),
+        Poll::Pending if sender.current_max_send_streams() > NONE_YET => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((sender, engine))
+}
+
 fn weak(connections: Arc<Connections>) -> Weak<Connections> {
     Arc::downgrade(&connections)
 }
@@ -191,6 +224,7 @@ fn builder(connections: &Connections) -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
+        .initial_max_send_streams(NONE_YET)
         .initial_window_size(http2.stream_window)
         .initial_connection_window_size(http2.connection_window)
         .max_header_list_size(u32::try_from(limits.max_head_size).unwrap_or(u32::MAX))
