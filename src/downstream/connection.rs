@@ -45,6 +45,7 @@ pub(super) async fn serve<H: Handle>(
         }
         Expectation::Nothing => Opening {
             address,
+            arrival: local.listener.arrival(&stream, None),
             read: Vec::new(),
         },
         // Since it was accepted, a reload has changed who is believed.
@@ -53,7 +54,7 @@ pub(super) async fn serve<H: Handle>(
     match local.tls.clone() {
         None => plain(stream, opening, handler, state).await,
         // Boxed, so that plain clients do not keep the memory of a handshake.
-        Some(tls) => Box::pin(encrypted(stream, opening.address, handler, state, tls)).await,
+        Some(tls) => Box::pin(encrypted(stream, opening, handler, state, tls)).await,
     }
 }
 
@@ -61,7 +62,7 @@ async fn plain<H: Handle>(stream: TcpStream, opening: Opening, handler: Rc<H>, s
     let Some((protocol, prefix)) = detect(&stream, &state, opening.read).await else {
         return;
     };
-    let client = Rc::new(Client::new(opening.address, &state.listener, None));
+    let client = Rc::new(Client::new(opening.address, opening.arrival, &state.listener, None));
     match protocol {
         Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
         Protocol::Http2 => Box::pin(http2::run(stream, prefix, handler, client, state)).await,
@@ -70,11 +71,12 @@ async fn plain<H: Handle>(stream: TcpStream, opening: Opening, handler: Rc<H>, s
 
 async fn encrypted<H: Handle>(
     stream: TcpStream,
-    address: SocketAddr,
+    opening: Opening,
     handler: Rc<H>,
     state: Rc<State>,
     tls: Arc<ServerTls>,
 ) {
+    let Opening { address, arrival, .. } = opening;
     // Boxed, so that a client does not keep the memory of its handshake.
     let stream = match Box::pin(handshake(stream, &state, &tls)).await {
         Ok(stream) => stream,
@@ -89,6 +91,7 @@ async fn encrypted<H: Handle>(
     let is_http2 = connection.alpn_protocol() == Some(b"h2");
     let client = Client::new(
         address,
+        arrival,
         &state.listener,
         Some(ClientTls {
             server_name,
@@ -164,7 +167,7 @@ pub(super) async fn turn_away<H: Handle>(
         Rejected::MaxConnections => Refusal::TOO_MANY_CONNECTIONS,
         Rejected::PerClient => Refusal::TOO_MANY_OF_CLIENT,
     };
-    handler.note_refusal(&Client::new(address, &local, None), refusal);
+    handler.note_refusal(&Client::new(address, None, &local, None), refusal);
     if local.tls.is_some() {
         return net::reset_on_close(&stream);
     }

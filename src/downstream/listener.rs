@@ -6,12 +6,12 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     http2::{Http2Ends, Streams},
@@ -36,6 +36,8 @@ pub struct Listener {
     oldest_idle: Box<[AtomicU64]>,
     /// For each worker, how many clients are parked. As of the last tick.
     parked: Box<[AtomicUsize]>,
+    /// Whether anybody asks which of our addresses a client has connected to.
+    asked: AtomicBool,
     epoch: Instant,
 }
 
@@ -91,8 +93,27 @@ impl Listener {
             per_client: Arc::default(),
             oldest_idle: (0..workers).map(|_| AtomicU64::new(u64::MAX)).collect(),
             parked: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            asked: AtomicBool::new(false),
             epoch: Instant::now(),
         })
+    }
+
+    /// From now on it is found out of each client that comes which address it has connected to: a system call where the
+    /// listener has many.
+    pub fn ask_for_arrivals(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    /// Where a client has connected to, `named` if a header has told; `None` as long as nobody asks.
+    pub(super) fn arrival(&self, stream: &TcpStream, named: Option<SocketAddr>) -> Option<Arc<SocketAddr>> {
+        if !self.asked.load(Relaxed) {
+            return None;
+        }
+        let own = || {
+            let is_one_of_many = self.address.ip().is_unspecified();
+            is_one_of_many.then(|| stream.local_addr().ok()).flatten()
+        };
+        Some(Arc::new(named.or_else(own).unwrap_or(self.address)))
     }
 
     pub fn connections(&self) -> usize {

@@ -32,7 +32,7 @@ mod state;
 mod tls_failure;
 mod tunnel;
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::OnceCell, convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -106,6 +106,7 @@ pub struct Client {
     pub ip: Box<str>,
     pub listener: Arc<Listener>,
     pub tls: Option<ClientTls>,
+    arrival: OnceCell<Arc<SocketAddr>>,
     /// Where all its requests are sent on to: `https://` on this port.
     pub redirect_to_https: Option<u16>,
     /// Longest time without a byte of a request body that is waited for.
@@ -131,13 +132,25 @@ impl Client {
         self.tls.as_ref()?.certificates.strict_transport_security()
     }
 
-    fn new(address: SocketAddr, local: &listener::Local, tls: Option<ClientTls>) -> Self {
+    /// Where it has connected to, or what a trusted PROXY header says of that; lives as long as its connection. A client
+    /// that came before anybody asked ([`Listener::ask_for_arrivals`]) has the address of its listener.
+    pub fn arrival(&self) -> &Arc<SocketAddr> {
+        self.arrival.get_or_init(|| Arc::new(self.listener.address))
+    }
+
+    fn new(
+        address: SocketAddr,
+        arrival: Option<Arc<SocketAddr>>,
+        local: &listener::Local,
+        tls: Option<ClientTls>,
+    ) -> Self {
         let ip = address.ip().to_canonical();
         Self {
             address: SocketAddr::new(ip, address.port()),
             ip: ip.to_string().into(),
             listener: Arc::clone(&local.listener),
             tls,
+            arrival: arrival.map_or_else(OnceCell::new, OnceCell::from),
             redirect_to_https: local.config.redirect_to_https,
             body_stall: local.config.timeouts.body_stall,
             write_stall: local.config.timeouts.write_stall,

@@ -8,6 +8,7 @@ use std::{
     io,
     mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll, ready},
 };
@@ -58,6 +59,8 @@ pub(super) enum Expectation {
 pub(super) struct Opening {
     /// Who the client is.
     pub(super) address: SocketAddr,
+    /// Where it has connected to, if anybody asks.
+    pub(super) arrival: Option<Arc<SocketAddr>>,
     /// What was taken for the beginning of a header and was none.
     pub(super) read: Vec<u8>,
 }
@@ -136,16 +139,16 @@ pub(super) async fn take(stream: &TcpStream, address: SocketAddr, mode: ProxyMod
         taken => taken,
     });
     let local = &state.listener;
-    let (outcome, address) = match (taken.await, mode) {
+    let (outcome, address, destination) = match (taken.await, mode) {
         (Ok(Beginning::Header(header)), _) => {
             read.clear();
             match header.addresses {
-                Some(addresses) => (ProxyOutcome::Accepted, addresses.source),
-                None => (ProxyOutcome::Local, address),
+                Some(addresses) => (ProxyOutcome::Accepted, addresses.source, Some(addresses.destination)),
+                None => (ProxyOutcome::Local, address, None),
             }
         }
         // A handshake begins otherwise than a header, so nothing of one can have been taken.
-        (Ok(_), ProxyMode::Optional) if local.tls.is_none() || read.is_empty() => (ProxyOutcome::Absent, address),
+        (Ok(_), ProxyMode::Optional) if local.tls.is_none() || read.is_empty() => (ProxyOutcome::Absent, address, None),
         (Ok(_), _) => {
             note(local, address, ProxyOutcome::Missing, None);
             return None;
@@ -156,7 +159,11 @@ pub(super) async fn take(stream: &TcpStream, address: SocketAddr, mode: ProxyMod
         }
     };
     note(local, address, outcome, None);
-    Some(Opening { address, read })
+    Some(Opening {
+        address,
+        arrival: local.listener.arrival(stream, destination),
+        read,
+    })
 }
 
 /// Takes as much of a header as there is, and nothing behind it, to the end of `read`. Never gives `Partial`.

@@ -49,7 +49,7 @@ use limit::Limit;
 use tokio::time::Instant;
 
 pub use counts::{End, Reuse, Status};
-pub use identity::Identity;
+pub use identity::{Identity, OneClient};
 pub use idle::Wanted;
 pub use learn::Learning;
 pub use limit::Permit;
@@ -102,6 +102,8 @@ pub enum Liveness {
     Readable,
     /// Its source address is not on this machine any more.
     SourceGone,
+    /// It is for a client that has gone.
+    ClientLeft,
 }
 
 impl Liveness {
@@ -113,6 +115,7 @@ impl Liveness {
             Self::Reset => Some(CloseReason::ResetByEndpoint),
             Self::Readable => Some(CloseReason::UnexpectedBytes),
             Self::SourceGone => Some(CloseReason::SourceGone),
+            Self::ClientLeft => Some(CloseReason::ClientLeft),
         }
     }
 }
@@ -387,6 +390,13 @@ impl<C: Connection> Pool<C> {
             if self.idle.fetch_add(1, SeqCst) >= state.terms.policy.max_idle {
                 self.idle.fetch_sub(1, SeqCst);
                 drop(state);
+                // What serves one name or one client alone is the less likely to be asked for, the longer it was not.
+                if idle.connection.identity().is_some()
+                    && let Some(oldest) = self.take_oldest(worker, now)
+                {
+                    self.end(oldest, CloseReason::Surplus);
+                    continue;
+                }
                 return self.end(idle, CloseReason::Surplus);
             }
             // 50 ns, without which a socket that the endpoint closes stays in CLOSE_WAIT until the next sweep.

@@ -82,8 +82,10 @@ pub enum CloseReason {
     Surplus,
     /// Pooling is off: it has carried its one request.
     PoolingOff,
-    /// It had been idle for too long for a request that needed its place for a fresh one.
+    /// It was of no use to a request that needed its place: idle for too long, or opened for somebody else.
     GaveWay,
+    /// The client that it had been opened for has gone.
+    ClientLeft,
     /// The endpoint closed it while it was idle.
     ClosedByEndpoint,
     /// The endpoint reset it while it was idle.
@@ -119,13 +121,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::MaxRequests,
         Self::Surplus,
         Self::PoolingOff,
         Self::GaveWay,
+        Self::ClientLeft,
         Self::ClosedByEndpoint,
         Self::ResetByEndpoint,
         Self::UnexpectedBytes,
@@ -152,6 +155,7 @@ impl CloseReason {
             Self::Surplus => "surplus",
             Self::PoolingOff => "pooling-off",
             Self::GaveWay => "gave-way",
+            Self::ClientLeft => "client-left",
             Self::ClosedByEndpoint => "closed-by-endpoint",
             Self::ResetByEndpoint => "reset-by-endpoint",
             Self::UnexpectedBytes => "unexpected-bytes",

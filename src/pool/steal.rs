@@ -47,16 +47,23 @@ impl<C: Connection> Pool<C> {
                 }
             }
         }
-        if self.idle.load(SeqCst) > 0 {
-            match wanted {
-                Wanted { identity: Some(_), .. } => reason = OpenReason::IdentityDiffers,
-                Wanted {
-                    idle_under: Some(_), ..
-                } => reason = OpenReason::WriteNeedsFresh,
-                Wanted { .. } => {}
-            }
+        if !wanted.is_any() && self.idle.load(SeqCst) > 0 {
+            reason = if wanted.idle_under.is_some() && self.has_idle_of(wanted) {
+                OpenReason::WriteNeedsFresh
+            } else {
+                OpenReason::IdentityDiffers
+            };
         }
         Err(reason)
+    }
+
+    /// Whether a connection would suit if only it were fresher.
+    fn has_idle_of(&self, wanted: Wanted<'_>) -> bool {
+        wanted.identity.is_none()
+            || self
+                .shards
+                .iter()
+                .any(|shard| shard.lock().idle.iter().any(|idle| wanted.accepts_identity(idle)))
     }
 
     /// Brings a connection of another worker over to this one; what is left of one that cannot be used is its permit.
@@ -95,7 +102,7 @@ impl<C: Connection> Pool<C> {
         }
     }
 
-    fn take_oldest(&self, worker: usize, now: Instant) -> Option<Box<Idle<C>>> {
+    pub(super) fn take_oldest(&self, worker: usize, now: Instant) -> Option<Box<Idle<C>>> {
         let workers = self.shards.len();
         let idle = (0..workers).find_map(|step| {
             let shard = &self.shards[(worker + step) % workers];

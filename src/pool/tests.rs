@@ -1,3 +1,4 @@
+mod identities;
 mod model;
 mod policies;
 mod puppet;
@@ -23,6 +24,14 @@ fn limits(max_idle: usize, max_connections: usize) -> config::Pool {
         max_idle,
         max_connections,
         ..policy()
+    }
+}
+
+/// What connections for a server of this name have in common.
+fn named(name: &str) -> Identity {
+    Identity {
+        server_name: Some(name.into()),
+        ..Identity::default()
     }
 }
 

@@ -42,7 +42,7 @@ use crate::{
     balance::PickState,
     config::{HeaderEdits, ReservedFields},
     downstream::{Client, Handle, Refusal},
-    pool::Identity,
+    pool::{Identity, OneClient},
     routing,
     snapshot::{Action, ForwardTo, Snapshot},
     telemetry::access_log::Record,
@@ -135,11 +135,17 @@ impl Proxy {
         account.route(route.index);
         let mut response = match &route.action {
             Action::Forward(to) => {
-                let sent = Sent {
-                    fits: forward::fits(to, &target),
-                    identity: to.cluster.identity(target.host, client.address),
-                };
-                self.forward(view, account, client, to, sent, request).await
+                let fits = forward::fits(to, &target);
+                match to
+                    .cluster
+                    .identity(target.host, || OneClient::new(client.address, client.arrival()))
+                {
+                    Ok(identity) => {
+                        let sent = Sent { fits, identity };
+                        self.forward(view, account, client, to, sent, request).await
+                    }
+                    Err(error) => reject(account, Reason::Misdirected, &error.to_string(), request),
+                }
             }
             Action::Redirect(redirect) => answer::redirect(redirect, &target),
             Action::Respond(respond) => answer::respond(respond),

@@ -196,6 +196,7 @@ impl From<&ExchangeError> for Reason {
     fn from(error: &ExchangeError) -> Self {
         match error {
             ExchangeError::Closed => Self::EndpointClosed,
+            ExchangeError::Tls(_) => Self::TlsHandshake,
             ExchangeError::Truncated => Self::TruncatedHead,
             ExchangeError::Malformed(ResponseError::HeadTooLarge | ResponseError::TooManyFields) => {
                 Self::ResponseHeadTooLarge

@@ -43,7 +43,19 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Fresh>, Li
         .listeners
         .iter()
         .map(|listener| bind(listener, workers))
+        .inspect(|fresh| {
+            if let Ok((bound, _)) = fresh {
+                prepare(bound, config);
+            }
+        })
         .collect()
+}
+
+/// Clusters that tell endpoints who the client is need to know.
+fn prepare(bound: &Bound, config: &Config) {
+    if config.clusters.values().any(|cluster| cluster.proxy_header.is_some()) {
+        bound.listener.ask_for_arrivals();
+    }
 }
 
 fn bind(config: &config::Listener, workers: usize) -> Result<Fresh, ListenError> {
@@ -132,6 +144,12 @@ pub(super) fn plan(bound: &[Bound], config: &Config, workers: usize) -> Result<P
             None => planned.fresh.push(bind(listener, workers)?),
         }
     }
+    let fresh = planned.fresh.iter().map(|(bound, _)| bound);
+    planned
+        .kept
+        .iter()
+        .chain(fresh)
+        .for_each(|bound| prepare(bound, config));
     Ok(planned)
 }
 

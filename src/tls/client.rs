@@ -7,18 +7,19 @@
 //!
 //! # When is a session resumed?
 //!
-//! Whenever the endpoint has given a ticket for the server name: sessions are kept in memory, for all endpoints of the
-//! cluster together, until a reload changes how they are opened. Early data is never sent, since it could be replayed.
+//! Whenever the endpoint has given a ticket for the server name: sessions are kept in memory, for each endpoint its own,
+//! until a reload changes how they are opened. Early data is never sent, since it could be replayed.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
     sync::Arc,
 };
 
 use rustls::{
     ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
     client::{
-        WantsClientCert,
+        Resumption, WantsClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
@@ -26,7 +27,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::{TlsError, load, versions};
+use super::{TlsError, load, pinned::Pinned, versions};
 use crate::config::{self, Roots, UpstreamTls, Verify};
 
 /// How the endpoints of a cluster are spoken to over TLS.
@@ -65,15 +66,16 @@ impl ClientTls {
         })
     }
 
-    /// The configuration of a handshake that offers these protocols (RFC 7301), the preferred first. All share their
-    /// sessions.
-    pub fn offering(&self, protocols: &[&[u8]]) -> Arc<ClientConfig> {
+    /// The configuration of a handshake that offers these protocols (RFC 7301), the preferred first. `sessions` are those
+    /// that may go on.
+    pub fn offering(&self, protocols: &[&[u8]], sessions: &Resumption) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.config);
+        config.resumption = sessions.clone();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
 
-    /// Whether the sessions of one can be resumed by the other.
+    /// Whether the connections of one can stand in for those of the other.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.config, &other.config)
     }
@@ -82,6 +84,14 @@ impl ClientTls {
     pub fn is_made_of(&self, tls: &UpstreamTls) -> bool {
         self.fingerprint == fingerprint(tls)
     }
+}
+
+/// The server name that a request for `host` leads to, where there can be one: neither in brackets nor with the dot of
+/// the root (RFC 6066 3), in lower case.
+pub fn server_name(host: &str) -> Option<ServerName<'static>> {
+    let unbracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let name = unbracketed.unwrap_or_else(|| host.strip_suffix('.').unwrap_or(host));
+    ServerName::try_from(name.to_ascii_lowercase()).ok()
 }
 
 fn verified(
@@ -103,13 +113,18 @@ fn verified(
         }
         Roots::File(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in load::certificates(path)? {
-                roots.add(certificate).map_err(|source| TlsError::BadRoot {
+            let certificates = load::certificates(path)?;
+            for certificate in &certificates {
+                roots.add(certificate.clone()).map_err(|source| TlsError::BadRoot {
                     path: path.clone(),
                     source,
                 })?;
             }
-            Ok(builder.with_root_certificates(roots))
+            let pinned = Pinned::new(roots, certificates).map_err(|source| TlsError::BadRoots {
+                path: path.clone(),
+                source,
+            })?;
+            Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned)))
         }
     }
 }
@@ -120,7 +135,25 @@ fn fingerprint(tls: &UpstreamTls) -> u64 {
     for path in tls.files() {
         std::fs::read(path).unwrap_or_default().hash(&mut hasher);
     }
+    if tls.roots == Roots::Platform && tls.verify == Verify::Full {
+        platform_bundle().hash(&mut hasher);
+    }
     hasher.finish()
+}
+
+/// What the platform trusts, as far as it stands in one file; where that is differs from one distribution to the next.
+/// Reading a whole folder of certificates each time would cost more than it tells.
+fn platform_bundle() -> Option<Vec<u8>> {
+    const BUNDLES: [&str; 5] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let mut places = told.into_iter().chain(BUNDLES.map(PathBuf::from));
+    places.find_map(|path| std::fs::read(path).ok())
 }
 
 /// Believes every certificate; its holder still has to prove that he has the key.
@@ -210,7 +243,10 @@ mod tests {
                 ..UpstreamTls::default()
             };
             let client = ClientTls::new(&tls).expect("roots");
-            assert_eq!(client.offering(&[b"h2"]).alpn_protocols, [b"h2".to_vec()]);
+            assert_eq!(
+                client.offering(&[b"h2"], &Resumption::disabled()).alpn_protocols,
+                [b"h2".to_vec()]
+            );
         }
     }
 }

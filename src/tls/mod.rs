@@ -24,6 +24,7 @@ mod client_verifier;
 mod distinguished_name;
 mod load;
 mod ocsp;
+mod pinned;
 mod server;
 mod tickets;
 mod validity;
@@ -34,7 +35,7 @@ use rustls::{SupportedProtocolVersion, pki_types::pem, server::VerifierBuilderEr
 use thiserror::Error;
 
 pub use self::{
-    client::ClientTls,
+    client::{ClientTls, server_name},
     client_certificate::{ClientCertificateError, ClientFields},
     ocsp::OcspError,
     server::ServerTls,
@@ -79,6 +80,11 @@ pub enum TlsError {
     BadTicketKeys { path: PathBuf, source: TicketKeysError },
     #[error("the system has no random bytes for session tickets")]
     NoRandomBytes,
+    #[error("the certificates in {path} cannot be used", path = path.display())]
+    BadRoots {
+        path: PathBuf,
+        source: VerifierBuilderError,
+    },
     #[error("the TLS library refuses the configuration")]
     Library(#[source] rustls::Error),
 }

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::{Connection, Shut};
+use super::{
+    connection::{Connection, Shut},
+    wire::Wire,
+};
 use crate::{
     config::Close,
     net::{self, sockopt},
@@ -65,6 +68,7 @@ fn kind(reason: CloseReason, policy: Close) -> Kind {
         | CloseReason::MaxRequests
         | CloseReason::Surplus
         | CloseReason::GaveWay
+        | CloseReason::ClientLeft
         | CloseReason::ProbeEnded
         | CloseReason::Tunnel
         | CloseReason::EndpointRemoved
@@ -94,7 +98,7 @@ fn manner(kind: Kind, policy: Close) -> Manner {
 }
 
 /// Ends `connection` and tells `end` who was first.
-pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) {
+pub(super) fn close(mut connection: Connection, end: End<Connection>, now: Instant) {
     match connection.shut {
         Shut::No => {}
         Shut::Fin(first) => return both_fins(connection, end, first, now),
@@ -104,11 +108,15 @@ pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) 
         }
     }
     let kind = kind(end.reason, end.manner);
+    if kind == Kind::Received(FirstClose::EndpointFin) && end.manner != Close::Rst && is_only_announced(&mut connection)
+    {
+        return fin(connection, end, FirstClose::EndpointFin, now);
+    }
     let silent = connection.reservation.ledger().is_silent(now);
     match manner(kind, end.manner) {
         // A FIN to a dead endpoint would hold its port until the kernel gives up, minutes later.
         Manner::Fin | Manner::PlainFin if silent => reset(connection, end, FirstClose::OurReset),
-        Manner::Fin => fin(connection, end, now),
+        Manner::Fin => fin(connection, end, FirstClose::OurFin, now),
         Manner::PlainFin => plain_fin(connection, end, now),
         Manner::Reset => {
             let first = match kind {
@@ -121,6 +129,13 @@ pub(super) fn close(connection: Connection, end: End<Connection>, now: Instant) 
             tokio::task::spawn_local(await_fin(connection, end));
         }
     }
+}
+
+/// Whether the endpoint has said inside TLS that it is through, and waits for us to say the same (RFC 8446 6.1).
+fn is_only_announced(connection: &mut Connection) -> bool {
+    matches!(connection.wire, Wire::Tls(_))
+        && connection.wire.look() == Liveness::Closed
+        && connection.wire.look_for_fin() == Liveness::Silent
 }
 
 fn reset(connection: Connection, end: End<Connection>, first: FirstClose) {
@@ -147,7 +162,7 @@ fn both_fins(connection: Connection, end: End<Connection>, first: FirstClose, no
 
 fn plain_fin(mut connection: Connection, end: End<Connection>, now: Instant) {
     // An endpoint that has closed meanwhile keeps the TIME_WAIT itself.
-    let first = match connection.wire.look() {
+    let first = match connection.wire.look_for_fin() {
         Liveness::Closed => FirstClose::EndpointFin,
         Liveness::Reset => FirstClose::EndpointReset,
         _ => FirstClose::OurFin,
@@ -166,13 +181,7 @@ fn plain_fin(mut connection: Connection, end: End<Connection>, now: Instant) {
 
 /// Cancellation: at the end of the worker the socket is closed without the wait.
 async fn await_fin(mut connection: Connection, end: End<Connection>) {
-    let readable = connection.wire.tcp().readable();
-    if tokio::time::timeout(FIN_WAIT, readable).await.is_ok() {
-        let first = match connection.wire.look() {
-            Liveness::Reset => FirstClose::EndpointReset,
-            Liveness::Closed => FirstClose::EndpointFin,
-            _ => FirstClose::OurReset,
-        };
+    if let Ok(first) = tokio::time::timeout(FIN_WAIT, received(&mut connection)).await {
         return match end.manner {
             // Whoever wants textbook closes gets no reset; the endpoint was first, so we keep no TIME_WAIT.
             Close::Fin if first == FirstClose::EndpointFin => drop_and_tell(connection, end, first),
@@ -181,16 +190,30 @@ async fn await_fin(mut connection: Connection, end: End<Connection>) {
     }
     match end.manner {
         Close::Fin => plain_fin(connection, end, Instant::now()),
-        _ => fin(connection, end, Instant::now()),
+        _ => fin(connection, end, FirstClose::OurFin, Instant::now()),
+    }
+}
+
+/// Waits for what ends the connection. Inside TLS there may be more ahead of it: tickets, and the word that it ends.
+async fn received(connection: &mut Connection) -> FirstClose {
+    loop {
+        // What is wrong with the socket, the look shows too.
+        let _ = connection.wire.tcp().readable().await;
+        return match connection.wire.look_for_fin() {
+            Liveness::Silent => continue,
+            Liveness::Closed => FirstClose::EndpointFin,
+            Liveness::Reset => FirstClose::EndpointReset,
+            Liveness::Readable | Liveness::SourceGone | Liveness::ClientLeft => FirstClose::OurReset,
+        };
     }
 }
 
 /// The port counts as held until it is free indeed: taken for free at once, the next `connect()` would meet EADDRNOTAVAIL
 /// (300 closes a second did, with 50 ports). Where ports are short, the permit is held as long, so that whoever waits
 /// for it finds the port free.
-fn fin(mut connection: Connection, end: End<Connection>, now: Instant) {
+fn fin(mut connection: Connection, end: End<Connection>, first: FirstClose, now: Instant) {
     connection.wire.send_close_notify();
-    tell(&connection, &end, FirstClose::OurFin);
+    tell(&connection, &end, first);
     let leaving = matches!(end.reason, CloseReason::Drain | CloseReason::EndpointRemoved);
     let Connection {
         wire, mut reservation, ..
@@ -198,13 +221,13 @@ fn fin(mut connection: Connection, end: End<Connection>, now: Instant) {
     drop(wire);
     if leaving || !reservation.is_crowded(now) {
         reservation.left_fin(now);
-        return end.done(FirstClose::OurFin);
+        return end.done(first);
     }
     reservation.closing();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(ACK_WAIT).await;
         drop(reservation);
-        end.done(FirstClose::OurFin);
+        end.done(first);
     });
 }
 

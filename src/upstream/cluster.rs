@@ -1,9 +1,14 @@
 //! A named set of equivalent endpoints and their policies.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::endpoint::Endpoint;
-use crate::{balance::Balancer, config, pool::Identity};
+use crate::{
+    balance::Balancer,
+    config,
+    pool::{Identity, OneClient},
+    tls,
+};
 
 /// One cluster of a snapshot.
 #[derive(Debug)]
@@ -26,6 +31,11 @@ struct Keyed {
     by_host: bool,
     by_client: bool,
 }
+
+/// TLS has no name for the server that the client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the host is none that a server of TLS can have")]
+pub struct NoServerName;
 
 impl Cluster {
     /// `endpoints` with their weights, in the order of the config.
@@ -56,11 +66,23 @@ impl Cluster {
     }
 
     /// What the connection of a request for `host` (without its port) has to be opened for; `None`: all are alike.
-    pub fn identity(&self, host: &str, client: SocketAddr) -> Option<Identity> {
+    ///
+    /// # Errors
+    /// When it would have to be opened for a host that no server can have.
+    pub fn identity(&self, host: &str, client: impl FnOnce() -> OneClient) -> Result<Option<Identity>, NoServerName> {
         let Keyed { by_host, by_client } = self.keyed;
-        (by_host || by_client).then(|| Identity {
-            server_name: (by_host && !host.is_empty()).then(|| host.to_ascii_lowercase().into()),
-            client: by_client.then_some(client),
-        })
+        if !by_host && !by_client {
+            return Ok(None);
+        }
+        let server_name = if by_host {
+            let name = tls::server_name(host).ok_or(NoServerName)?;
+            Some(name.to_str().into())
+        } else {
+            None
+        };
+        Ok(Some(Identity {
+            server_name,
+            client: by_client.then(|| Box::new(client())),
+        }))
     }
 }

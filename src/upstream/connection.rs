@@ -60,6 +60,8 @@ impl Connection {
         self.received = match result {
             Ok(_) => Some(FirstClose::EndpointFin),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(FirstClose::EndpointReset),
+            // A FIN that TLS had not announced.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(FirstClose::EndpointFin),
             // The kernel gave up: a timeout, or the network is gone.
             Err(_) => None,
         };
@@ -73,6 +75,9 @@ impl pool::Connection for Connection {
         }
         if !self.reservation.is_present() {
             return Liveness::SourceGone;
+        }
+        if self.identity.as_ref().is_some_and(|identity| identity.is_over()) {
+            return Liveness::ClientLeft;
         }
         self.wire.look()
     }
@@ -96,7 +101,7 @@ impl pool::Connection for Connection {
             }
             Liveness::Closed => (CloseReason::ClosedByEndpoint, FirstClose::EndpointFin),
             Liveness::Readable => (CloseReason::UnexpectedBytes, FirstClose::OurReset),
-            Liveness::Reset | Liveness::SourceGone => lost,
+            Liveness::Reset | Liveness::SourceGone | Liveness::ClientLeft => lost,
         };
         net::reset_on_close(wire.tcp());
         Err(ended)

@@ -6,9 +6,10 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use super::{
+    complaint::Complaints,
     connection::Connection,
     endpoint::EndpointCounts,
     handshake::{EndpointTls, HandshakeCounts, Offer},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     config,
-    net::{self, ConnectOptions, OpenError, TcpOptions},
+    net::{self, ConnectOptions, OpenError, TcpOptions, proxy_protocol},
     pool::{Identity, Permit, Pool},
     ports::{Ledger, Ports, Reservation},
     tls::ClientTls,
@@ -29,7 +30,9 @@ pub struct Connector {
     endpoint: SocketAddr,
     ledger: Arc<Ledger>,
     tcp: TcpOptions,
+    proxy_header: Option<proxy_protocol::Version>,
     tls: Option<EndpointTls>,
+    complaints: Complaints,
 }
 
 /// What a connection is opened for.
@@ -70,6 +73,11 @@ pub enum ConnectError {
     Local(#[source] io::Error),
 }
 
+/// What is said of it beside [`ConnectError::TimedOut`].
+#[derive(Debug, thiserror::Error)]
+#[error("the endpoint did not finish the TLS handshake in time")]
+struct SlowHandshake;
+
 impl Connector {
     /// `host` is the endpoint's as configured.
     pub fn new(
@@ -84,7 +92,12 @@ impl Connector {
             endpoint,
             ledger: Ledger::new(ports, sources, cluster.source.max_fill, endpoint),
             tcp: tcp_options(&cluster.tcp_keepalive, cluster.tcp_user_timeout),
+            proxy_header: cluster.proxy_header.map(|header| match header {
+                config::ProxyHeader::V1 => proxy_protocol::Version::V1,
+                config::ProxyHeader::V2 => proxy_protocol::Version::V2,
+            }),
             tls: tls.map(|tls| EndpointTls::new(tls.clone(), host)),
+            complaints: Complaints::default(),
         }
     }
 
@@ -113,7 +126,7 @@ impl Connector {
         tokio::select! {
             biased;
             result = self.set_up(stream, purpose) => Ok(Connection::new(result?, reservation, purpose.identity)),
-            () = timers.sleep_until(deadline) => Err(ConnectError::TimedOut),
+            () = timers.sleep_until(deadline) => Err(self.late()),
         }
     }
 
@@ -129,11 +142,33 @@ impl Connector {
         Ok(Connection::new(wire, reservation, purpose.identity))
     }
 
-    async fn set_up(&self, stream: TcpStream, purpose: Purpose<'_>) -> Result<Wire, ConnectError> {
-        match &self.tls {
-            None => Ok(Wire::Plain(stream)),
-            Some(tls) => tls.shake(stream, purpose.identity, purpose.offer).await,
+    /// Everything between TCP and HTTP.
+    ///
+    /// Cancellation: the socket closes.
+    async fn set_up(&self, mut stream: TcpStream, purpose: Purpose<'_>) -> Result<Wire, ConnectError> {
+        if let Some(version) = self.proxy_header {
+            let header = header(version, purpose.identity);
+            stream.write_all(&header).await.map_err(ConnectError::Unreachable)?;
         }
+        let Some(tls) = &self.tls else {
+            return Ok(Wire::Plain(stream));
+        };
+        let shaken = tls.shake(stream, purpose.identity, purpose.offer).await;
+        shaken.inspect_err(|error| self.complain(error))
+    }
+
+    /// The endpoint has accepted the connection, and nothing came of it in time.
+    fn late(&self) -> ConnectError {
+        if let Some(tls) = &self.tls {
+            tls.note_late();
+            self.complain(&SlowHandshake);
+        }
+        ConnectError::TimedOut
+    }
+
+    /// Says what is wrong with the endpoint.
+    pub(super) fn complain(&self, error: &dyn std::error::Error) {
+        self.complaints.log(self.endpoint, error, Instant::now());
     }
 
     async fn try_sources(&self) -> Result<(TcpStream, Reservation), ConnectError> {
@@ -218,6 +253,14 @@ impl ConnectError {
             }
             _ => Self::Local(error),
         }
+    }
+}
+
+/// What the endpoint reads ahead of everything else. Connections that are not for one client are the proxy's own.
+fn header(version: proxy_protocol::Version, identity: Option<&Identity>) -> Vec<u8> {
+    match identity.and_then(|identity| identity.client.as_deref()) {
+        Some(client) => proxy_protocol::encode(version, client.source, client.destination),
+        None => proxy_protocol::encode_own(version),
     }
 }
 

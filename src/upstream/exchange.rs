@@ -6,6 +6,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -16,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 use super::{
     buffers,
     connection::Connection,
+    handshake,
     patience::{Overdue, Patience, Watch},
     request_body::WaitsFor,
     tunnel::Opens,
@@ -36,6 +38,9 @@ pub enum ExchangeError {
     /// Before any byte of an answer.
     #[error("the endpoint closed the connection without an answer")]
     Closed,
+    /// Before any byte of an answer. With TLS 1.3, an endpoint judges our certificate when the handshake is over for us.
+    #[error("the endpoint ended TLS without an answer")]
+    Tls(#[source] Box<rustls::Error>),
     #[error("the endpoint's answer broke off within its head")]
     Truncated,
     #[error("the endpoint's answer was malformed: {}", .0.description())]
@@ -201,17 +206,19 @@ impl State<'_> {
                 Poll::Ready(Ok(n)) if n > 0 => (self.received, self.undecoded) = (true, true),
                 Poll::Ready(result) => {
                     self.connection.note_end(&result);
-                    return Poll::Ready(Err(self.ended()));
+                    return Poll::Ready(Err(self.ended(result)));
                 }
             }
         }
     }
 
-    fn ended(&self) -> ExchangeError {
+    fn ended(&self, result: io::Result<usize>) -> ExchangeError {
         if self.received {
-            ExchangeError::Truncated
-        } else {
-            ExchangeError::Closed
+            return ExchangeError::Truncated;
+        }
+        match result.as_ref().err().and_then(handshake::of_library) {
+            Some(error) => ExchangeError::Tls(Box::new(error.clone())),
+            None => ExchangeError::Closed,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rustls::{ClientConfig, HandshakeKind, pki_types::ServerName};
+use rustls::{ClientConfig, HandshakeKind, client::Resumption, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -16,11 +16,18 @@ use super::{
     connector::ConnectError,
     wire::{Socket, Wire},
 };
-use crate::{config, pool::Identity, tls::ClientTls};
+use crate::{
+    config,
+    pool::Identity,
+    tls::{self, ClientTls},
+};
 
 /// RFC 9113 3.2 and RFC 7301.
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Server names of which sessions are kept, for one endpoint.
+const SESSIONS: usize = 256;
 
 /// Which HTTP a new connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +66,13 @@ impl EndpointTls {
             config::ServerName::Fixed(name) => name.as_str(),
             config::ServerName::Endpoint | config::ServerName::Request => host,
         };
+        // Another endpoint of the same name could make nothing of this one's tickets.
+        let sessions = Resumption::in_memory_sessions(SESSIONS);
         Self {
-            name: ServerName::try_from(name.to_owned()).ok(),
-            http1: client.offering(&[HTTP_1_1]),
-            http2: client.offering(&[H2]),
-            either: client.offering(&[H2, HTTP_1_1]),
+            name: tls::server_name(name),
+            http1: client.offering(&[HTTP_1_1], &sessions),
+            http2: client.offering(&[H2], &sessions),
+            either: client.offering(&[H2, HTTP_1_1], &sessions),
             counts: HandshakeCounts::default(),
             client,
         }
@@ -71,6 +80,11 @@ impl EndpointTls {
 
     pub(super) fn counts(&self) -> &HandshakeCounts {
         &self.counts
+    }
+
+    /// The time for a handshake has passed.
+    pub(super) fn note_late(&self) {
+        self.counts.failed.fetch_add(1, Relaxed);
     }
 
     /// Sets TLS up on a fresh socket. The caller bounds the time.
@@ -105,7 +119,7 @@ impl EndpointTls {
     ) -> Result<Wire, ConnectError> {
         let asked = identity.and_then(|identity| identity.server_name.as_deref());
         let name = match asked {
-            Some(host) => ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok(),
+            Some(host) => tls::server_name(host),
             None => self.name.clone(),
         };
         let name = name.ok_or_else(|| ConnectError::Tls(io::Error::other("there is no server name to ask for")))?;
@@ -124,10 +138,14 @@ impl EndpointTls {
     }
 }
 
+/// What TLS itself has said, where it was not the socket.
+pub(super) fn of_library(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// Whether it was the certificate.
 fn sorted(error: io::Error) -> ConnectError {
-    let of_library = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match of_library {
+    match of_library(&error) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             ConnectError::Certificate(error)
         }

@@ -8,6 +8,7 @@ mod body;
 mod buffers;
 mod closing;
 mod cluster;
+mod complaint;
 mod connection;
 pub mod connector;
 mod endpoint;
@@ -27,7 +28,7 @@ mod wire;
 
 pub use body::{BodyError, KeepAlive, ResponseBody};
 pub use buffers::take_write;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, NoServerName};
 pub use connection::Connection;
 pub use connector::{ConnectError, Connector};
 pub use endpoint::{Endpoint, EndpointCounts, InFlight, Shared};

@@ -347,7 +347,7 @@ impl Request<'_> {
                     let body = ResponseBody::new(pooled, head.framing, keep_alive, self.sending, self.local.worker);
                     return Ok((head, body));
                 }
-                Err(ExchangeError::Closed) if reused == Reused::Yes => CloseReason::Stale,
+                Err(ExchangeError::Closed | ExchangeError::Tls(_)) if reused == Reused::Yes => CloseReason::Stale,
                 Err(ExchangeError::Silent) if self.repeat == Repeat::Allowed => {
                     if pooled.reservation().is_present() {
                         self.in_flight.endpoint().connector.note_silence();
@@ -355,6 +355,9 @@ impl Request<'_> {
                     CloseReason::EndpointSilent
                 }
                 Err(error) => {
+                    if let ExchangeError::Tls(_) = &error {
+                        self.in_flight.endpoint().connector.complain(&error);
+                    }
                     pooled.close(close_reason(&error));
                     return Err(error.into());
                 }
@@ -447,7 +450,8 @@ impl Request<'_> {
 fn close_reason(error: &ExchangeError) -> CloseReason {
     match error {
         ExchangeError::Closed | ExchangeError::Truncated => CloseReason::AbortedResponse,
-        ExchangeError::Malformed(_)
+        ExchangeError::Tls(_)
+        | ExchangeError::Malformed(_)
         | ExchangeError::TooManyInterim
         | ExchangeError::UnexpectedUpgrade
         | ExchangeError::Unprocessed

@@ -60,6 +60,14 @@ impl Wire {
         }
     }
 
+    /// As [`Wire::look`], where an end that is only announced inside TLS counts as silence until its FIN is there.
+    pub(super) fn look_for_fin(&mut self) -> Liveness {
+        match self.look() {
+            Liveness::Closed => seen(self.tcp().try_read(&mut [0])),
+            liveness => liveness,
+        }
+    }
+
     /// Moves the socket to the reactor of the calling worker, and looks at it with a system call, since what the other
     /// reactor had seen is lost.
     ///

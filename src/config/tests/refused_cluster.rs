@@ -294,3 +294,57 @@ fn expectations_refuse_what_has_no_meaning() {
         expect_in_cluster(&[(&format!("expect = {{ {keys} }}"), message, help)]);
     }
 }
+
+#[test]
+fn tls_to_endpoints_is_refused_where_it_could_not_work() {
+    expect_in_cluster(&[
+        (
+            "tls = { verify = \"some\" }",
+            "`verify` cannot be \"some\"",
+            "`full`, `none`",
+        ),
+        (
+            "tls = { verify = \"none\", roots = \"webpki\" }",
+            "`roots` has no meaning",
+            "verify = \"full\"",
+        ),
+        ("tls = { roots = 3 }", "`roots` must be", "\"platform\""),
+        (
+            "tls = { server_name = \"*.example\" }",
+            "\"*.example\" is not a server name",
+            "api.example",
+        ),
+        (
+            "tls = { server_name = \"api.example:443\" }",
+            "is not a server name",
+            "without a port",
+        ),
+        ("tls = { min_version = \"1.1\" }", "`min_version` cannot be", "`1.2`"),
+        ("tls = { server = \"a\" }", "unknown key `server`", "server_name"),
+        ("tls = true", "`tls` must be a table", "tls"),
+        (
+            "tls = { certificate = { chain = \"own.pem\" } }",
+            "no `key`",
+            "private key",
+        ),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_spoken_together_is_refused() {
+    expect_in_cluster(&[
+        ("protocol = \"http3\"", "`protocol` cannot be", "`http1`"),
+        (
+            "protocol = \"auto\"",
+            "an endpoint cannot choose its protocol",
+            "tls = {}",
+        ),
+        (
+            "proxy_protocol = \"v2\"\nprotocol = \"http2\"",
+            "serves one client",
+            "protocol = \"http1\"",
+        ),
+        ("proxy_protocol = \"v3\"", "`proxy_protocol` cannot be", "`v1`"),
+        ("proxy_protocol = true", "`proxy_protocol` must be", "v1"),
+    ]);
+}

@@ -10,6 +10,7 @@ pub(super) const FIXED: usize = 16;
 
 pub(super) const LOCAL: u8 = 0x20;
 pub(super) const PROXY: u8 = 0x21;
+pub(super) const UNSPECIFIED: u8 = 0x00;
 pub(super) const TCP_OVER_IPV4: u8 = 0x11;
 pub(super) const TCP_OVER_IPV6: u8 = 0x21;
 

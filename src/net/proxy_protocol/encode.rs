@@ -50,6 +50,14 @@ pub fn encode(version: Version, source: SocketAddr, destination: SocketAddr) -> 
     }
 }
 
+/// The header of a connection that is the sender's own, behind which there is no client.
+pub fn encode_own(version: Version) -> Vec<u8> {
+    match version {
+        Version::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+        Version::V2 => [binary::SIGNATURE, &[binary::LOCAL, binary::UNSPECIFIED, 0, 0]].concat(),
+    }
+}
+
 fn one_family(source: IpAddr, destination: IpAddr) -> (IpAddr, IpAddr) {
     let mapped = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => IpAddr::V6(ip.to_ipv6_mapped()),

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-pub use self::encode::{Version, encode};
+pub use self::encode::{Version, encode, encode_own};
 
 /// The longest header that is taken, in bytes. Version 2 allows 64 KiB; what senders put into TLVs stays far below this.
 pub const MAX_SIZE: usize = 4096;

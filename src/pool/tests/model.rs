@@ -1,5 +1,7 @@
 //! Random lives of a pool of three workers beside a model of it.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -33,19 +35,35 @@ enum Warmed {
     GivenUp,
 }
 
-fn any_wanted() -> impl Strategy<Value = Wanted<'static>> {
-    let under = |millis| Wanted::idle_under(Duration::from_millis(millis));
-    prop_oneof![
-        3 => Just(Wanted::ANY),
-        2 => prop::sample::select(vec![0, 500, 1500]).prop_map(under),
-    ]
+/// Whether connections differ.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Alike,
+    Named,
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_identity(kind: Kind) -> impl Strategy<Value = Option<&'static Identity>> {
+    static NAMED: LazyLock<[Identity; 3]> = LazyLock::new(|| ["a", "b", "c"].map(named));
+    match kind {
+        Kind::Alike => Just(None).boxed(),
+        Kind::Named => (0..NAMED.len()).prop_map(|index| Some(&NAMED[index])).boxed(),
+    }
+}
+
+fn any_wanted(kind: Kind) -> impl Strategy<Value = Wanted<'static>> {
+    let under = |millis| Some(Duration::from_millis(millis));
+    let idle_under = prop_oneof![
+        3 => Just(None),
+        2 => prop::sample::select(vec![0, 500, 1500]).prop_map(under),
+    ];
+    (idle_under, any_identity(kind)).prop_map(|(idle_under, identity)| Wanted { idle_under, identity })
+}
+
+fn any_step(kind: Kind) -> impl Strategy<Value = Step> {
     let worker = || 0..WORKERS;
     let warmed = prop::sample::select(vec![Warmed::Opened, Warmed::Opened, Warmed::Failed, Warmed::GivenUp]);
     prop_oneof![
-        6 => (worker(), any_wanted()).prop_map(|(worker, wanted)| Step::Checkout(worker, wanted)),
+        6 => (worker(), any_wanted(kind)).prop_map(|(worker, wanted)| Step::Checkout(worker, wanted)),
         5 => (0..MAX_CONNECTIONS, worker()).prop_map(|(which, worker)| Step::CheckIn(which, worker)),
         1 => (0..MAX_CONNECTIONS).prop_map(Step::Close),
         1 => (0..MAX_CONNECTIONS).prop_map(Step::Drop),
@@ -64,6 +82,13 @@ struct Known {
     strings: Arc<Strings>,
     requests: u64,
     idle_since: Instant,
+    identity: Option<&'static Identity>,
+}
+
+impl Known {
+    fn suits(&self, wanted: Wanted<'_>) -> bool {
+        wanted.identity.is_none() || wanted.identity == self.identity
+    }
 }
 
 struct Model {
@@ -121,14 +146,16 @@ impl Model {
     /// closed for this checkout, or `found`, the one that it gave out.
     fn next(&mut self, shard: usize, wanted: Wanted<'_>, found: Option<u32>) -> Option<Known> {
         let shard = &mut self.shards[shard];
-        let index = match (wanted.idle_under, self.order) {
-            (Some(limit), _) => {
-                let newest = shard.last()?;
-                (self.now - newest.idle_since < limit).then(|| shard.len() - 1)?
-            }
-            (None, Order::NewestFirst) => shard.len().checked_sub(1)?,
-            (None, Order::OldestFirst) => 0,
-            (None, Order::Random) => {
+        let fresh = |known: &Known| {
+            wanted
+                .idle_under
+                .is_none_or(|limit| self.now - known.idle_since < limit)
+        };
+        let index = match self.order {
+            _ if wanted != Wanted::ANY => shard.iter().rposition(|known| known.suits(wanted) && fresh(known))?,
+            Order::NewestFirst => shard.len().checked_sub(1)?,
+            Order::OldestFirst => 0,
+            Order::Random => {
                 let closed = shard.iter().position(|known| known.strings.ended().is_some());
                 let index = closed.or_else(|| shard.iter().position(|known| Some(known.id) == found));
                 assert!(index.is_some() || shard.is_empty(), "looked at all of them");
@@ -157,7 +184,12 @@ impl Model {
             }
         }
         if wanted != Wanted::ANY && self.idle() > 0 {
-            reason = OpenReason::WriteNeedsFresh;
+            let suited = self.shards.iter().flatten().any(|known| known.suits(wanted));
+            reason = if suited {
+                OpenReason::WriteNeedsFresh
+            } else {
+                OpenReason::IdentityDiffers
+            };
         }
         Err(reason)
     }
@@ -171,7 +203,7 @@ impl Model {
         let mut shards = (0..WORKERS).map(|step| (worker + step) % WORKERS);
         let shard = shards.find(|shard| !self.shards[*shard].is_empty());
         match shard {
-            Some(shard) if reason == OpenReason::WriteNeedsFresh => {
+            Some(shard) if [OpenReason::WriteNeedsFresh, OpenReason::IdentityDiffers].contains(&reason) => {
                 let oldest = self.shards[shard].remove(0);
                 assert_eq!(oldest.strings.ended(), Some(CloseReason::GaveWay));
                 self.closed += 1;
@@ -181,7 +213,7 @@ impl Model {
         }
     }
 
-    fn known(&mut self, strings: &Arc<Strings>) -> Known {
+    fn known(&mut self, strings: &Arc<Strings>, identity: Option<&'static Identity>) -> Known {
         let id = self.opened as u32;
         self.opened += 1;
         Known {
@@ -189,17 +221,18 @@ impl Model {
             strings: Arc::clone(strings),
             requests: 0,
             idle_since: self.now,
+            identity,
         }
     }
 
-    fn open(&mut self, permit: Permit<Puppet>, reason: OpenReason) {
-        let puppet = Puppet::new(self.opened as u32);
-        let known = self.known(&puppet.strings);
+    fn open(&mut self, permit: Permit<Puppet>, reason: OpenReason, identity: Option<&'static Identity>) {
+        let puppet = Puppet::of(self.opened as u32, identity);
+        let known = self.known(&puppet.strings, identity);
         let pooled = self.pool.opened(puppet, permit, reason, self.now);
         self.active.push((pooled, known));
     }
 
-    fn checkout(&mut self, worker: usize, wanted: Wanted) {
+    fn checkout(&mut self, worker: usize, wanted: Wanted<'static>) {
         let found = self.pool.try_checkout(worker, wanted, self.now);
         let id = match &found {
             Some(Checkout::Reused(pooled)) => Some(pooled.id),
@@ -209,6 +242,7 @@ impl Model {
         match (found, expected) {
             (Some(Checkout::Reused(pooled)), Ok(known)) => {
                 assert_eq!(pooled.id, known.id);
+                assert!(wanted.accepts_identity(&*pooled), "it serves another");
                 self.active.push((pooled, known));
             }
             (Some(Checkout::Open(permit, reason)), Err(expected)) => {
@@ -220,7 +254,7 @@ impl Model {
                     reason == expected || is_chance && of_no_use.contains(&reason),
                     "{reason:?}"
                 );
-                self.open(permit, reason);
+                self.open(permit, reason, wanted.identity);
             }
             (None, Err(reason)) => assert!(!self.may_open(worker, reason), "{reason:?}"),
             (found, expected) => panic!("{found:?} instead of {expected:?}"),
@@ -232,11 +266,19 @@ impl Model {
         pooled.check_in(worker, self.now);
         known.requests += 1;
         known.idle_since = self.now;
-        if known.requests < policy().max_requests && self.idle() < MAX_IDLE {
-            self.shards[worker].push(known);
-        } else {
+        if known.requests >= policy().max_requests {
             self.closed += 1;
+            return;
         }
+        if self.idle() == MAX_IDLE {
+            self.closed += 1;
+            let mut shards = (0..WORKERS).map(|step| (worker + step) % WORKERS);
+            match shards.find(|shard| !self.shards[*shard].is_empty()) {
+                Some(shard) if known.identity.is_some() => drop(self.shards[shard].remove(0)),
+                _ => return,
+            }
+        }
+        self.shards[worker].push(known);
     }
 
     fn warm(&mut self, worker: usize, warmed: Warmed) {
@@ -247,7 +289,7 @@ impl Model {
         match warmed {
             Warmed::Opened => {
                 let puppet = Puppet::new(self.opened as u32);
-                let known = self.known(&puppet.strings);
+                let known = self.known(&puppet.strings, None);
                 warming.opened(puppet, worker, self.now);
                 self.shards[worker].push(known);
             }
@@ -280,9 +322,10 @@ impl Model {
                 self.closed += 1;
             }
             Step::Replace(which) if which < self.active.len() => {
-                let permit = self.active.swap_remove(which).0.replace(CloseReason::Stale);
+                let (stale, known) = self.active.swap_remove(which);
+                let permit = stale.replace(CloseReason::Stale);
                 self.closed += 1;
-                self.open(permit, OpenReason::ReplacedStale);
+                self.open(permit, OpenReason::ReplacedStale, known.identity);
             }
             Step::Die(which) => {
                 if let Some(known) = self.shards.iter().flatten().nth(which) {
@@ -308,20 +351,36 @@ impl Model {
     }
 }
 
+fn live(order: Order, steps: &[Step]) {
+    let mut model = Model::new(order);
+    for step in steps {
+        model.step(step);
+        model.compare();
+    }
+    model.active.clear();
+    model.pool.close(CloseReason::Drain);
+    let status = model.pool.status();
+    assert_eq!((status.idle, status.connections), (0, 0));
+}
+
+fn any_order() -> impl Strategy<Value = Order> {
+    prop::sample::select(vec![Order::NewestFirst, Order::OldestFirst, Order::Random])
+}
+
 proptest! {
     #[test]
     fn the_pool_does_what_the_model_does(
-        order in prop::sample::select(vec![Order::NewestFirst, Order::OldestFirst, Order::Random]),
-        steps in prop::collection::vec(any_step(), 1..120),
+        order in any_order(),
+        steps in prop::collection::vec(any_step(Kind::Alike), 1..120),
     ) {
-        let mut model = Model::new(order);
-        for step in &steps {
-            model.step(step);
-            model.compare();
-        }
-        model.active.clear();
-        model.pool.close(CloseReason::Drain);
-        let status = model.pool.status();
-        prop_assert_eq!((status.idle, status.connections), (0, 0));
+        live(order, &steps);
+    }
+
+    #[test]
+    fn so_does_one_whose_connections_differ(
+        order in any_order(),
+        steps in prop::collection::vec(any_step(Kind::Named), 1..120),
+    ) {
+        live(order, &steps);
     }
 }

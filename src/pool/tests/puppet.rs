@@ -11,13 +11,14 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::{CloseReason, Connection, End, FirstClose, Liveness};
+use super::{CloseReason, Connection, End, FirstClose, Identity, Liveness};
 
 #[derive(Debug)]
 pub(super) struct Puppet {
     pub(super) id: u32,
     pub(super) strings: Arc<Strings>,
     alive: Option<Arc<Alive>>,
+    identity: Option<Identity>,
 }
 
 /// What the test keeps of it.
@@ -51,7 +52,15 @@ impl Puppet {
                 lingering: Mutex::new(None),
             }),
             alive: None,
+            identity: None,
         }
+    }
+
+    /// Opened for this.
+    pub(super) fn of(id: u32, identity: Option<&Identity>) -> Self {
+        let mut puppet = Self::new(id);
+        puppet.identity = identity.cloned();
+        puppet
     }
 
     pub(super) fn counted(id: u32, alive: &Arc<Alive>) -> Self {
@@ -59,6 +68,14 @@ impl Puppet {
         alive.peak.fetch_max(now, SeqCst);
         let mut puppet = Self::new(id);
         puppet.alive = Some(Arc::clone(alive));
+        puppet
+    }
+}
+
+impl Puppet {
+    pub(super) fn counted_of(id: u32, alive: &Arc<Alive>, identity: &Identity) -> Self {
+        let mut puppet = Self::counted(id, alive);
+        puppet.identity = Some(identity.clone());
         puppet
     }
 }
@@ -103,6 +120,10 @@ impl Connection for Puppet {
         self.strings.liveness()
     }
 
+    fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     fn watch(&self, context: &mut Context<'_>) {
         *self.strings.alarm.lock().expect("unpoisoned") = Some(context.waker().clone());
     }
@@ -114,6 +135,7 @@ impl Connection for Puppet {
             Liveness::Reset => (CloseReason::ResetByEndpoint, FirstClose::EndpointReset),
             Liveness::Readable => (CloseReason::UnexpectedBytes, FirstClose::OurReset),
             Liveness::SourceGone => (CloseReason::SourceGone, FirstClose::OurReset),
+            Liveness::ClientLeft => (CloseReason::ClientLeft, FirstClose::OurFin),
         };
         self.strings.end(ended.0);
         Err(ended)

@@ -69,11 +69,12 @@ impl Client {
         }
     }
 
-    /// A client with an address of 127.0.0.0/8 of its own.
+    /// A client with an address of 127.0.0.0/8 of its own, and a port if one is given.
     pub fn connect_from(source: &str, address: SocketAddr) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
         let socket = socket.expect("a socket can be made");
-        let source: SocketAddr = format!("{source}:0").parse().expect("an address");
+        let source = source.parse().or_else(|_| format!("{source}:0").parse::<SocketAddr>());
+        let source = source.expect("an address");
         socket.bind(&source.into()).expect("all of 127.0.0.0/8 is ours");
         socket.connect(&address.into()).expect("the proxy accepts");
         Client {

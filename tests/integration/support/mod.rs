@@ -14,6 +14,7 @@ pub mod pairing;
 pub mod proxy;
 pub mod sockets;
 pub mod tls_client;
+pub mod tls_session;
 pub mod tools;
 pub mod unreachable;
 pub mod wire;

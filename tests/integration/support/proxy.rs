@@ -30,6 +30,7 @@ pub struct Setup {
     extra: String,
     process: String,
     listener: String,
+    cluster: String,
     address: String,
     port: u16,
     admin_port: u16,
@@ -55,6 +56,13 @@ impl Setup {
     pub fn listener(mut self, toml: &str) -> Setup {
         self.listener.push_str(toml);
         self.listener.push('\n');
+        self
+    }
+
+    /// Further keys of the cluster `main` itself.
+    pub fn cluster(mut self, toml: &str) -> Setup {
+        self.cluster.push_str(toml);
+        self.cluster.push('\n');
         self
     }
 
@@ -92,11 +100,12 @@ impl Setup {
         format!(
             "[process]\nworkers = {}\n{}\n[admin]\naddress = \"{address}:{admin_port}\"\n\n\
              [[listener]]\nname = \"public\"\naddress = \"{address}:{port}\"\n{}\n\
-             [[route]]\ncluster = \"main\"\n\n[cluster.main]\nendpoints = {:?}\n\n{}",
+             [[route]]\ncluster = \"main\"\n\n[cluster.main]\nendpoints = {:?}\n{}\n{}",
             self.workers,
             self.process,
             self.listener,
             self.endpoints,
+            self.cluster,
             self.extra,
             address = self.address,
             port = self.port,
@@ -133,6 +142,7 @@ impl Proxy {
             extra: String::new(),
             process: String::new(),
             listener: String::new(),
+            cluster: String::new(),
             address: "127.0.0.1".to_owned(),
             port: 0,
             admin_port: 0,

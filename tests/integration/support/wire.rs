@@ -8,6 +8,8 @@ use std::{
 
 use socket2::SockRef;
 
+use super::tls_session::Session;
+
 /// How long a read or a write may take before it counts as "it never comes".
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -118,6 +120,8 @@ type Tap = Box<dyn FnMut(&[u8]) + Send>;
 /// One side of a connection.
 pub struct Wire {
     stream: TcpStream,
+    /// Above the socket.
+    tls: Option<Box<Session>>,
     unread: Vec<u8>,
     tap: Tap,
 }
@@ -134,17 +138,32 @@ impl Wire {
         stream.set_nodelay(true).expect("a connected socket");
         Wire {
             stream,
+            tls: None,
             unread: Vec::new(),
             tap,
         }
+    }
+
+    /// From here on everything goes through a session that has been set up on the socket.
+    pub fn over(mut self, session: Session) -> Wire {
+        self.tls = Some(Box::new(session));
+        self
     }
 
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// The session, and the socket below it.
+    pub fn tls(&mut self) -> Option<(&mut Session, &mut TcpStream)> {
+        self.tls.as_deref_mut().map(|session| (session, &mut self.stream))
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(session) => session.write(&mut self.stream, bytes),
+        }
     }
 
     /// The bytes that are there, at least one.
@@ -158,7 +177,11 @@ impl Wire {
     fn fill(&mut self) -> Result<(), End> {
         let mut chunk = [0; 64 * 1024];
         loop {
-            match self.stream.read(&mut chunk) {
+            let read = match &mut self.tls {
+                None => self.stream.read(&mut chunk),
+                Some(session) => session.read(&mut self.stream, &mut chunk),
+            };
+            match read {
                 Ok(0) => return Err(End::Fin),
                 Ok(count) => {
                     (self.tap)(&chunk[..count]);

@@ -1,6 +1,6 @@
 //! One request at a scripted endpoint, as its script sees it.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use super::{Request, Shared};
 use crate::support::wire::{Body, End, Framing, Head, Wire};
@@ -9,6 +9,7 @@ use crate::support::wire::{Body, End, Framing, Head, Wire};
 enum After {
     Keep,
     Close,
+    Cut,
     Reset,
     Ended(End),
 }
@@ -102,6 +103,31 @@ impl Exchange<'_> {
         self.wire.finish();
     }
 
+    /// Sends these bytes below TLS.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let mut stream = self.wire.stream();
+        if stream.write_all(bytes).is_err() {
+            self.after = After::Ended(End::Reset);
+        }
+    }
+
+    /// Says inside TLS that no more will be sent (RFC 8446 6.1), and goes on reading.
+    pub fn notify(&mut self) {
+        let (session, stream) = self.wire.tls().expect("this endpoint speaks TLS");
+        session.notify(stream);
+    }
+
+    /// Changes the keys of TLS 1.3.
+    pub fn update_keys(&mut self) {
+        let (session, stream) = self.wire.tls().expect("this endpoint speaks TLS");
+        session.update_keys(stream);
+    }
+
+    /// Closes without a word inside TLS, when the script is through.
+    pub fn cut(&mut self) {
+        self.after = After::Cut;
+    }
+
     /// Closes in order when the script is through.
     pub fn close(&mut self) {
         self.after = After::Close;
@@ -170,7 +196,13 @@ pub(super) fn run(
         }
         match exchange.after {
             After::Keep => number += 1,
-            After::Close => return End::Ours,
+            After::Close => {
+                if let Some((session, stream)) = wire.tls() {
+                    session.notify(stream);
+                }
+                return End::Ours;
+            }
+            After::Cut => return End::Ours,
             After::Reset => {
                 wire.reset_on_close();
                 return End::Ours;

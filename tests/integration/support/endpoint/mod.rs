@@ -3,6 +3,7 @@
 mod exchange;
 
 use std::{
+    io::{self, Read},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
@@ -14,7 +15,10 @@ use std::{
 
 pub use exchange::Exchange;
 
-use super::wire::{DEADLINE, End, Head, Wire};
+use super::{
+    tls_session::{EndpointTls, Handshake, Session},
+    wire::{DEADLINE, End, Head, Wire},
+};
 
 /// Bytes recorded of each connection; what comes later is only counted.
 const RECORDED: usize = 1 << 20;
@@ -29,6 +33,14 @@ pub struct Connection {
     /// All bytes that came.
     pub received: u64,
     pub requests: usize,
+    /// The PROXY header ahead of everything else, where the endpoint expects one.
+    pub header: Vec<u8>,
+    /// What was agreed on, once it was, where the endpoint speaks TLS.
+    pub handshake: Option<Handshake>,
+    /// Why there was no agreement.
+    pub refusal: Option<String>,
+    /// Whether the end was announced inside TLS (RFC 8446 6.1).
+    pub notified: bool,
     /// `None` as long as it is open.
     pub end: Option<End>,
 }
@@ -73,6 +85,20 @@ impl Shared {
 
 type Script = Arc<dyn Fn(&mut Exchange) + Send + Sync>;
 
+/// Whether connections begin with a PROXY header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Expected,
+    Unexpected,
+}
+
+/// How each connection is served.
+struct Serving {
+    header: Header,
+    tls: Option<EndpointTls>,
+    script: Script,
+}
+
 /// A listening endpoint; it stops listening when it is dropped.
 pub struct Endpoint {
     address: SocketAddr,
@@ -87,12 +113,43 @@ impl Endpoint {
 
     /// As [`Endpoint::start`], on an address of the caller's choice.
     pub fn start_on(address: &str, script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Endpoint {
+        Endpoint::launch(address, Header::Unexpected, None, Arc::new(script))
+    }
+
+    /// As [`Endpoint::start`], over TLS.
+    pub fn start_tls(tls: &EndpointTls, script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Endpoint {
+        Endpoint::start_tls_on("127.0.0.1:0", tls, script)
+    }
+
+    /// As [`Endpoint::start_on`], over TLS.
+    pub fn start_tls_on(
+        address: &str,
+        tls: &EndpointTls,
+        script: impl Fn(&mut Exchange) + Send + Sync + 'static,
+    ) -> Endpoint {
+        Endpoint::launch(address, Header::Unexpected, Some(tls.clone()), Arc::new(script))
+    }
+
+    /// As [`Endpoint::start`], over TLS if there is any, where each connection begins with a PROXY header.
+    pub fn start_behind_headers(
+        tls: Option<&EndpointTls>,
+        script: impl Fn(&mut Exchange) + Send + Sync + 'static,
+    ) -> Endpoint {
+        Endpoint::launch("127.0.0.1:0", Header::Expected, tls.cloned(), Arc::new(script))
+    }
+
+    /// The same in the clear, on an address of the caller's choice.
+    pub fn start_behind_headers_on(address: &str, script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Endpoint {
+        Endpoint::launch(address, Header::Expected, None, Arc::new(script))
+    }
+
+    fn launch(address: &str, header: Header, tls: Option<EndpointTls>, script: Script) -> Endpoint {
         let listener = TcpListener::bind(address).expect("the address can be bound");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
-        let script: Script = Arc::new(script);
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &accepting, &script));
+        let serving = Serving { header, tls, script };
+        thread::spawn(move || accept(&listener, &accepting, &Arc::new(serving)));
         Endpoint { address, shared }
     }
 
@@ -151,6 +208,17 @@ impl Endpoint {
             .collect()
     }
 
+    /// Handshakes of TLS that began a session, and those that resumed one.
+    pub fn handshakes(&self) -> (usize, usize) {
+        let connections = self.connections();
+        let seen: Vec<_> = connections
+            .iter()
+            .filter_map(|connection| connection.handshake.as_ref())
+            .collect();
+        let resumed = seen.iter().filter(|handshake| handshake.resumed).count();
+        (seen.len() - resumed, resumed)
+    }
+
     pub fn wait_opened(&self, count: usize) {
         self.wait("connections opened", |record| record.connections.len() >= count);
     }
@@ -199,7 +267,7 @@ impl Drop for Endpoint {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, script: &Script) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, serving: &Arc<Serving>) {
     while let Ok((stream, _)) = listener.accept() {
         if shared.stopped.load(Ordering::SeqCst) {
             return;
@@ -212,12 +280,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, script: &Script) {
                 ..Connection::default()
             });
         });
-        let (shared, script) = (Arc::clone(shared), Arc::clone(script));
-        thread::spawn(move || serve(stream, number, &shared, &script));
+        let (shared, serving) = (Arc::clone(shared), Arc::clone(serving));
+        thread::spawn(move || serve(stream, number, &shared, &serving));
     }
 }
 
-fn serve(stream: TcpStream, number: usize, shared: &Arc<Shared>, script: &Script) {
+fn serve(mut stream: TcpStream, number: usize, shared: &Arc<Shared>, serving: &Serving) {
     let tapped = Arc::clone(shared);
     let tap = move |bytes: &[u8]| {
         tapped.change(|record| {
@@ -229,10 +297,62 @@ fn serve(stream: TcpStream, number: usize, shared: &Arc<Shared>, script: &Script
     };
     // Held outside, so that the connection also ends when a script panics.
     let _ended = EndOnDrop { shared, number };
+    stream.set_read_timeout(Some(DEADLINE)).expect("a duration above zero");
+    if serving.header == Header::Expected {
+        let Ok(header) = read_header(&mut stream) else { return };
+        shared.change(|record| record.connections[number].header = header);
+    }
+    let mut session = None;
+    if let Some(tls) = &serving.tls {
+        match set_up(tls, &mut stream, number, shared) {
+            Some(fresh) => session = Some(fresh),
+            None => return,
+        }
+    }
     let mut wire = Wire::tapped(stream, Box::new(tap));
-    let end = exchange::run(&mut wire, number, shared, script.as_ref());
+    if let Some(session) = session {
+        wire = wire.over(session);
+    }
+    let end = exchange::run(&mut wire, number, shared, serving.script.as_ref());
+    let notified = wire.tls().is_some_and(|(session, _)| session.is_notified());
     drop(wire);
-    shared.change(|record| record.connections[number].end = Some(end));
+    shared.change(|record| {
+        record.connections[number].notified = notified;
+        record.connections[number].end = Some(end);
+    });
+}
+
+/// Exactly the header: what follows is not HTTP's to lose.
+fn read_header(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut header = vec![0; 8];
+    stream.read_exact(&mut header)?;
+    let mut more = |header: &mut Vec<u8>, count: usize| {
+        let before = header.len();
+        header.resize(before + count, 0);
+        stream.read_exact(&mut header[before..])
+    };
+    if header.starts_with(b"PROXY ") {
+        while !header.ends_with(b"\r\n") {
+            more(&mut header, 1)?;
+        }
+    } else {
+        more(&mut header, 8)?;
+        let rest = u16::from_be_bytes([header[14], header[15]]);
+        more(&mut header, usize::from(rest))?;
+    }
+    Ok(header)
+}
+
+fn set_up(tls: &EndpointTls, stream: &mut TcpStream, number: usize, shared: &Arc<Shared>) -> Option<Session> {
+    match tls.accept(stream, |seen| {
+        shared.change(|record| record.connections[number].handshake = Some(seen));
+    }) {
+        Ok(session) => Some(session),
+        Err(error) => {
+            shared.change(|record| record.connections[number].refusal = Some(error.to_string()));
+            None
+        }
+    }
 }
 
 struct EndOnDrop<'a> {
