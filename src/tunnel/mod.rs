@@ -7,7 +7,7 @@
 //!
 //! # How does an end travel?
 //! As what it was. The end of one direction is passed on while the other goes on, and a reset is passed on as a reset
-//! ([`carry`]).
+//! ([`carry()`]).
 
 mod carry;
 mod direction;

@@ -9,7 +9,7 @@
 //! # How does a connection end?
 //! As in the pool, idle, old or worn out: it takes no further request, ends those that it has, says GOAWAY and closes.
 //! An endpoint that says GOAWAY ([`driver`]) gets no further request on that connection either; what it has not
-//! processed goes elsewhere (RFC 9113 6.8, [`send`]).
+//! processed goes elsewhere (RFC 9113 6.8, [`send()`]).
 //!
 //! # Who holds the permit?
 //! The connection, as every other: one permit of the pool, one place in the ledger of ports, a reason for its opening
