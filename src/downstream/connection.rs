@@ -1,9 +1,22 @@
 //! One fresh client connection: TLS, then which HTTP it speaks.
 
-use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
@@ -58,8 +71,8 @@ pub(super) async fn serve<H: Handle>(
     }
 }
 
-async fn plain<H: Handle>(stream: TcpStream, opening: Opening, handler: Rc<H>, state: Rc<State>) {
-    let Some((protocol, prefix)) = detect(&stream, &state, opening.read).await else {
+async fn plain<H: Handle>(mut stream: TcpStream, opening: Opening, handler: Rc<H>, state: Rc<State>) {
+    let Some((protocol, prefix)) = detect(&mut stream, &state, opening.read).await else {
         return;
     };
     let client = Rc::new(Client::new(opening.address, opening.arrival, &state.listener, None));
@@ -128,30 +141,29 @@ enum Protocol {
 
 /// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1; those in `read` have come already, and
 /// others behind them. `None`: the client went away or was too slow.
-async fn detect(stream: &TcpStream, state: &State, mut read: Vec<u8>) -> Option<(Protocol, Bytes)> {
+async fn detect(stream: &mut TcpStream, state: &State, mut read: Vec<u8>) -> Option<(Protocol, Bytes)> {
     loop {
-        let readable = poll_fn(|context| match stream.poll_read_ready(context) {
+        let length = poll_fn(|context| match poll_read(stream, context, &mut read) {
             Poll::Ready(result) => Poll::Ready(result.ok()),
             Poll::Pending => state.poll_due(context).map(|_| None),
         });
-        readable.await?;
-        match try_read(stream, &mut read) {
-            Ok(0) => return None,
-            Ok(_) if read.len() < PREFACE.len() && PREFACE.starts_with(&read) => {}
-            Ok(_) if read.starts_with(PREFACE) => return Some((Protocol::Http2, read.into())),
-            Ok(_) => return Some((Protocol::Http1, read.into())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return None,
+        match length.await? {
+            0 => return None,
+            _ if read.len() < PREFACE.len() && PREFACE.starts_with(&read) => {}
+            _ if read.starts_with(PREFACE) => return Some((Protocol::Http2, read.into())),
+            _ => return Some((Protocol::Http1, read.into())),
         }
     }
 }
 
-/// In a function of its own, so that the scratch space is no part of the future.
-fn try_read(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<usize> {
-    let mut scratch = [0; 2048];
-    let length = stream.try_read(&mut scratch)?;
-    read.extend_from_slice(&scratch[..length]);
-    Ok(length)
+/// In a function of its own, so that the scratch space is no part of the future. A read that does not fill it clears the
+/// reactor's flag too, so that the next one costs no system call to learn that nothing has come.
+fn poll_read(stream: &mut TcpStream, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    let mut scratch = [MaybeUninit::uninit(); 2048];
+    let mut buffer = ReadBuf::uninit(&mut scratch);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    read.extend_from_slice(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 /// Turns a client away. On a plain listener it is told why; inside TLS that would cost a handshake, which is what a

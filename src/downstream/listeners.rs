@@ -385,10 +385,11 @@ impl<H: Handle> Listeners<H> {
     fn serve(&self, stream: TcpStream, address: SocketAddr, local: Rc<Local>, admission: Admission) {
         let presence = Presence::new(&self.connections, &self.board, self.worker);
         let handler = Rc::clone(&self.handler);
-        tokio::task::spawn_local(async move {
+        // Boxed, since the runtime moves a task four times on its way in and three times on its way out.
+        tokio::task::spawn_local(Box::pin(async move {
             let _presence = presence;
             connection::serve(stream, address, handler, local, admission).await;
-        });
+        }));
     }
 }
 

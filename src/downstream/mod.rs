@@ -21,6 +21,7 @@ mod http1;
 mod http2;
 mod idle;
 mod io;
+mod ip_text;
 mod listener;
 mod listeners;
 mod per_client;
@@ -40,6 +41,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 
 pub use http2::{Http2End, Http2Ends};
+pub use ip_text::IpText;
 pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
 pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
@@ -103,7 +105,7 @@ pub struct Client {
     /// Where it connects from, or what a trusted PROXY header says of that.
     pub address: SocketAddr,
     /// The address without the port as text, which every request needs.
-    pub ip: Box<str>,
+    pub ip: IpText,
     pub listener: Arc<Listener>,
     pub tls: Option<ClientTls>,
     arrival: OnceCell<Arc<SocketAddr>>,
@@ -147,7 +149,7 @@ impl Client {
         let ip = address.ip().to_canonical();
         Self {
             address: SocketAddr::new(ip, address.port()),
-            ip: ip.to_string().into(),
+            ip: IpText::new(ip),
             listener: Arc::clone(&local.listener),
             tls,
             arrival: arrival.map_or_else(OnceCell::new, OnceCell::from),
