@@ -84,7 +84,8 @@ mod tests {
         fn the_text_is_that_of_the_standard_library(ip: IpAddr) {
             // An address that was mapped is the client's IPv4 address by then, and would be longer than all others.
             let ip = ip.to_canonical();
-            prop_assert_eq!(IpText::new(ip).as_bytes(), ip.to_string().as_bytes());
+            let (text, expected) = (IpText::new(ip), ip.to_string());
+            prop_assert_eq!(text.as_bytes(), expected.as_bytes());
         }
     }
 }
