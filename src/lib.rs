@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! main
-//! cli                                                | run proxy check endpoint demo
-//! server                                             | composition root: workers, control, signals
+//! cli                                                | run proxy check endpoint demo bench
+//! server bench                                       | composition root: workers, control, signals | the experiment
 //! admin                                              | metrics page, health, status
 //! proxy reload                                       | one request | one new snapshot
 //! snapshot                                           | routes and clusters as one immutable view
@@ -26,6 +26,7 @@
 
 pub mod admin;
 pub mod balance;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod downstream;

@@ -1,0 +1,8 @@
+//! The experiment: what pooled connections are worth, measured on the user's own machine.
+//!
+//! Nothing of the proxy runs in here. What is measured runs in processes of its own, started from the same program, so
+//! that the CPU time of each can be told apart; this module makes the load, looks at the kernel's sockets, and draws
+//! what came of it.
+
+pub mod chart;
+pub mod load;
