@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 something failed while running, 2 wrong usage or a config with problems. Errors are printed
 //! here and nowhere else, once, with all that led to them.
 
+mod bench;
 mod check;
 mod demo;
 pub mod endpoint;
@@ -55,6 +56,7 @@ enum Command {
     Check(check::CheckArgs),
     Endpoint(endpoint::EndpointArgs),
     Demo(demo::DemoArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Why a command did not end well.
@@ -104,6 +106,7 @@ fn execute(command: Command) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args),
         Command::Endpoint(args) => Ok(endpoint::run(args)?),
         Command::Demo(args) => Ok(demo::run(&args)?),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn every_command_is_described_in_the_help() {
         let help = Cli::command().render_help().to_string();
-        for command in ["run", "proxy", "check", "endpoint", "demo"] {
+        for command in ["run", "proxy", "check", "endpoint", "demo", "bench"] {
             let described = help.lines().any(|line| {
                 let mut words = line.split_whitespace();
                 words.next() == Some(command) && words.next().is_some()

@@ -36,7 +36,9 @@ pub enum Encryption {
 pub enum Protocol {
     Http1,
     /// Requests at once on each connection. In the clear with prior knowledge.
-    Http2 { streams: NonZeroUsize },
+    Http2 {
+        streams: NonZeroUsize,
+    },
 }
 
 /// What clients do with a connection after an answer.

@@ -70,9 +70,9 @@ pub(super) struct CheckArgs {
 /// Why a text is no rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a number above 0 and at most 1000000000, such as 800")]
-struct RateError;
+pub(super) struct RateError;
 
-fn parse_rate(text: &str) -> Result<f64, RateError> {
+pub(super) fn parse_rate(text: &str) -> Result<f64, RateError> {
     let rate: f64 = text.parse().map_err(|_| RateError)?;
     // As for the same key in the file.
     (f64::MIN_POSITIVE..=1e9)

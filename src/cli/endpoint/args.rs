@@ -84,7 +84,7 @@ impl FromStr for Share {
 }
 
 /// A number of bytes: digits, and `B`, `KiB`, `MiB` or `GiB`.
-pub(super) fn parse_size(text: &str) -> Result<u64, ValueError> {
+pub(in crate::cli) fn parse_size(text: &str) -> Result<u64, ValueError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim_start() {

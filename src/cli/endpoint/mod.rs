@@ -18,6 +18,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+pub(super) use args::parse_size;
 pub use args::{EndpointArgs, Share};
 pub use serve::serve;
 
