@@ -5,4 +5,8 @@
 //! what came of it.
 
 pub mod chart;
+pub mod children;
+pub mod counters;
+pub mod cpu;
 pub mod load;
+pub mod sockets;

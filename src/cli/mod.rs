@@ -16,12 +16,14 @@ use std::{
     io::{self, IsTerminal, Write},
     iter,
     path::Path,
-    process::ExitCode,
+    process::{self, ExitCode},
+    thread,
 };
 
 use clap::{Parser, Subcommand};
 
 use crate::{
+    bench::children::ENDS_WITH_STDIN,
     config::{self, Config, LoadError, Problems, Rendering},
     server::{self, ServerError},
     tls::{ServerTls, TlsError},
@@ -34,6 +36,9 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "forebay", version, subcommand_required = true, after_help = EXAMPLES)]
 struct Cli {
+    /// End when standard input does, as the processes that `bench` starts
+    #[arg(long = ENDS_WITH_STDIN, hide = true)]
+    ends_with_stdin: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,13 +95,24 @@ struct ListenerError {
 
 /// Runs the command that the process was started with, to its end.
 pub fn main() -> ExitCode {
-    match execute(Cli::parse().command) {
+    let cli = Cli::parse();
+    if cli.ends_with_stdin {
+        thread::spawn(end_with_stdin);
+    }
+    match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.print();
             error.exit_code()
         }
     }
+}
+
+/// Reads standard input to its end, which is the end of the process that has started this one.
+fn end_with_stdin() {
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    // Nobody is left who could want anything finished.
+    process::exit(0);
 }
 
 fn execute(command: Command) -> Result<(), CommandError> {
