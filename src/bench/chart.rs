@@ -16,7 +16,7 @@ pub use palette::Palette;
 
 const WIDTH: f64 = 700.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 78.0;
 const RIGHT: f64 = WIDTH - 16.0;
 const BOTTOM: f64 = HEIGHT - 42.0;
 
@@ -116,8 +116,7 @@ impl Chart {
         );
         let top = self.draw_legend(&mut svg, palette) + 14.0;
         let x = self.x.project(self.xs(), LEFT, RIGHT);
-        // A little room above the highest value.
-        let y = self.y.project(self.ys(), BOTTOM, top + 8.0);
+        let y = self.y.project(self.ys(), BOTTOM, top + self.headroom());
         self.draw_axes(&mut svg, &x, &y, top);
         if self.lines.iter().all(|line| subpaths(line, &x, &y).is_empty()) {
             let _ = writeln!(
@@ -133,6 +132,12 @@ impl Chart {
         self.draw_marks(&mut svg, &x, &y, top);
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// What is left free above the highest value: a little, or room for what is written at moments.
+    fn headroom(&self) -> f64 {
+        let has_moments = self.marks.iter().any(|mark| matches!(mark, Mark::At { .. }));
+        if has_moments { 30.0 } else { 8.0 }
     }
 
     fn xs(&self) -> impl Iterator<Item = f64> {

@@ -4,6 +4,7 @@
 //! that the CPU time of each can be told apart; this module makes the load, looks at the kernel's sockets, and draws
 //! what came of it.
 
+pub mod capacity;
 pub mod chart;
 pub mod children;
 pub mod counters;

@@ -7,21 +7,24 @@ mod bench;
 mod check;
 mod demo;
 pub mod endpoint;
+mod output;
 mod proxy;
 mod run;
 mod value;
+mod words;
 
 use std::{
     error::Error,
     io::{self, IsTerminal, Write},
     iter,
-    path::Path,
+    path::{Path, PathBuf},
     process::{self, ExitCode},
     thread,
 };
 
 use clap::{Parser, Subcommand};
 
+use self::output::{is_standard_output, print, write_file};
 use crate::{
     bench::children::ENDS_WITH_STDIN,
     config::{self, Config, LoadError, Problems, Rendering},
@@ -61,7 +64,7 @@ enum Command {
     Check(check::CheckArgs),
     Endpoint(endpoint::EndpointArgs),
     Demo(demo::DemoArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// Why a command did not end well.
@@ -77,6 +80,8 @@ enum CommandError {
     Sources(Vec<check::SourceError>),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot write {}", file.display())]
+    File { file: PathBuf, source: io::Error },
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
@@ -122,7 +127,7 @@ fn execute(command: Command) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args),
         Command::Endpoint(args) => Ok(endpoint::run(args)?),
         Command::Demo(args) => Ok(demo::run(&args)?),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(*args),
     }
 }
 
@@ -143,7 +148,9 @@ impl CommandError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Load(_) | Self::Listeners(_) | Self::Sources(_) => ExitCode::from(2),
-            Self::Output(_) | Self::Server(_) | Self::Endpoint(_) | Self::Demo(_) => ExitCode::from(1),
+            Self::Output(_) | Self::File { .. } | Self::Server(_) | Self::Endpoint(_) | Self::Demo(_) => {
+                ExitCode::from(1)
+            }
         }
     }
 }
@@ -167,14 +174,6 @@ fn print_problems(problems: &Problems) {
 /// Writes to standard error; nobody can be told if that fails.
 fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-fn print(text: &str) -> Result<(), CommandError> {
-    let mut output = io::stdout().lock();
-    output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-        .map_err(CommandError::Output)
 }
 
 /// An error with all that led to it, on one line.

@@ -87,6 +87,17 @@ const CLOSES: [(&str, Close); 4] = [
     ("ask-endpoint", Close::AskEndpoint),
 ];
 
+impl Close {
+    /// All there are, the default one first.
+    pub const ALL: [Self; 4] = [Self::FinNoTimeWait, Self::Rst, Self::Fin, Self::AskEndpoint];
+
+    /// As a config names it.
+    pub fn name(self) -> &'static str {
+        let found = CLOSES.iter().find(|(_, close)| *close == self);
+        found.expect("all of them have a name").0
+    }
+}
+
 impl Default for Reuse {
     fn default() -> Self {
         Self {

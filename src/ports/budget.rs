@@ -21,7 +21,7 @@ mod supply;
 
 use std::time::Duration;
 
-pub use supply::{DEFAULT_RANGE, Search, Supply, hold, leaves_time_wait, time_wait, usable_ports};
+pub use supply::{DEFAULT_RANGE, Search, Supply, hold, leaves_time_wait, ports_of, time_wait, usable_ports};
 
 use crate::config::Close;
 
@@ -77,6 +77,8 @@ pub struct Budget {
     pub open: usize,
     /// Ports of closed connections, once as many come free as are taken.
     pub closing: usize,
+    /// How long a close holds its port.
+    pub hold: Duration,
     /// New connections per second, which is also how many are closed.
     pub connections_per_second: f64,
     /// New connections per second that the limit bears for ever; `None`: any number.
@@ -124,6 +126,13 @@ impl Budget {
         self.open + self.closing
     }
 
+    /// Ports in use so long after the load has begun, if the peaks come at once: none is free again before `hold` is
+    /// over, and more than the limit there are not.
+    pub fn ports_after(&self, elapsed: Duration) -> f64 {
+        let closing = self.connections_per_second * elapsed.min(self.hold).as_secs_f64();
+        (self.open as f64 + closing).min(self.limit as f64)
+    }
+
     pub fn of(supply: &Supply, demand: &Demand) -> Self {
         let limit = supply.limit();
         let wanted = demand.open(demand.requests_per_second);
@@ -152,6 +161,7 @@ impl Budget {
             limit,
             open,
             closing: closing.ceil() as usize,
+            hold,
             connections_per_second,
             max_connections_per_second: closes_per_second(limit, open, hold),
             ceiling: demand.ceiling(limit),

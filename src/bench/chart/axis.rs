@@ -91,7 +91,12 @@ fn linear_range((low, high): (f64, f64)) -> (f64, f64) {
         low.min(0.0)
     };
     let high = high.max(if low < 0.0 { 0.0 } else { low });
-    if high > low { (low, high) } else { (low, low + 1.0) }
+    // Differences below that are nothing that anybody measures.
+    if high - low > 1e-9 {
+        (low, high)
+    } else {
+        (low, low + 1.0)
+    }
 }
 
 /// Whole decades, if there are several; else up to the next of 1, 2 and 5.

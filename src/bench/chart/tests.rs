@@ -119,7 +119,7 @@ proptest! {
         prop_assert!(ticks.len() <= 3 * about, "{ticks:?}");
         for tick in &ticks {
             prop_assert!((10.0..=500.0).contains(&tick.at), "{ticks:?}");
-            prop_assert!(tick.label.chars().count() <= 12, "{ticks:?}");
+            prop_assert!(tick.label.chars().count() <= 16, "{ticks:?}");
         }
         for pair in ticks.windows(2) {
             prop_assert!(pair[0].at < pair[1].at && pair[0].label != pair[1].label, "{ticks:?}");

@@ -1,5 +1,6 @@
 //! `forebay bench`: what pooled connections are worth, measured here.
 
+mod capacity;
 mod experiment;
 
 use super::CommandError;
@@ -19,11 +20,13 @@ pub(super) struct BenchArgs {
 
 /// What else can be measured or reckoned.
 #[derive(Debug, clap::Subcommand)]
-enum Part {}
+enum Part {
+    Capacity(capacity::CapacityArgs),
+}
 
 pub(super) fn run(args: BenchArgs) -> Result<(), CommandError> {
     match args.part {
-        Some(part) => match part {},
+        Some(Part::Capacity(args)) => capacity::run(&args),
         None => experiment::run(args.experiment),
     }
 }

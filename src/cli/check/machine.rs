@@ -2,14 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::{
-    plan::{Plan, ports},
-    words::list,
-};
+use super::{super::words::list, plan::Plan};
 use crate::{
     config::{Cluster, Config},
     net::Kernel,
-    ports::budget::{Budget, leaves_time_wait, time_wait},
+    ports::budget::{Budget, leaves_time_wait, ports_of, time_wait},
 };
 
 /// Fewer source ports than these are hardly meant: Linux has 28,232 by default.
@@ -83,7 +80,7 @@ fn written(range: RangeInclusive<u16>) -> String {
 
 fn narrow_range(kernel: &Kernel) -> Option<String> {
     let (low, high) = kernel.port_range?;
-    let ports = ports(kernel);
+    let ports = ports_of(kernel);
     (ports < NARROW).then(|| {
         format!(
             "each source address has only {ports} ports towards each destination ({low}-{high}, without reserved ones): \
@@ -98,7 +95,7 @@ fn cliff_at_half(config: &Config, kernel: &Kernel) -> Option<String> {
         format!(
             "this kernel has no IP_LOCAL_PORT_RANGE (Linux 6.3), so that only half of the {} source ports towards each \
              destination are used: above it, each new connection would cost up to 3.7 ms",
-            ports(kernel)
+            ports_of(kernel)
         )
     })
 }

@@ -5,7 +5,6 @@ mod machine;
 mod plan;
 mod report;
 mod source;
-mod words;
 
 use std::{
     path::{Path, PathBuf},

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use crate::{
     config::{Close, Cluster, Config, Endpoint, Expect, IdleTimeout},
     net::Kernel,
-    ports::budget::{Budget, DEFAULT_RANGE, Demand, Pooling, Search, Supply, time_wait, usable_ports},
+    ports::budget::{Budget, Demand, Pooling, Search, Supply, ports_of, time_wait},
 };
 
 /// What an endpoint is taken to teach of which nothing is known; short, so that the pool is not praised too much.
@@ -112,11 +112,6 @@ impl Plan {
     }
 }
 
-/// The ports of `kernel` that it gives away to connections.
-pub(super) fn ports(kernel: &Kernel) -> usize {
-    usable_ports(kernel.port_range.unwrap_or(DEFAULT_RANGE), &kernel.reserved_ports)
-}
-
 fn supply(cluster: &Cluster, destination: &Destination, kernel: &Kernel) -> Supply {
     let addresses = cluster.source.addresses.iter().flat_map(|address| address.expand());
     let (v4, v6): (Vec<_>, Vec<_>) = addresses.partition(IpAddr::is_ipv4);
@@ -130,13 +125,9 @@ fn supply(cluster: &Cluster, destination: &Destination, kernel: &Kernel) -> Supp
     Supply {
         // Without any the kernel chooses one.
         sources: sources.max(1),
-        ports: ports(kernel),
+        ports: ports_of(kernel),
         max_fill: cluster.source.max_fill,
-        search: if kernel.local_port_range_option {
-            Search::Even
-        } else {
-            Search::CliffAtHalf
-        },
+        search: Search::of(kernel),
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    plan::{Group, Plan, ports},
-    words::{names, rate, time},
+    super::words::{names, policy, rate, runs_out, sustains, time},
+    plan::{Group, Plan},
 };
 use crate::{
-    config::Close,
     net::Kernel,
-    ports::budget::{Budget, DEFAULT_RANGE, Demand, Pooling, Scarce, Verdict, leaves_time_wait},
+    ports::budget::{Budget, DEFAULT_RANGE, Demand, Pooling, Scarce, Verdict, ports_of},
 };
 
 /// What is printed below the summary: nothing if nothing is known of any cluster's load.
@@ -33,7 +32,7 @@ fn of_machine(kernel: &Kernel) -> String {
         Some(_) => "this machine's",
         None => "Linux' default, for this machine's cannot be read",
     };
-    let usable = ports(kernel);
+    let usable = ports_of(kernel);
     format!("Source ports: {low}-{high} ({whence}), {usable} of each source address towards each destination")
 }
 
@@ -89,10 +88,7 @@ fn of_group(group: &Group) -> Vec<String> {
             budget.closing.to_string(),
             budget.needed().to_string(),
             runs_out(&budget),
-            budget.ceiling.map_or_else(
-                || "any rate".to_owned(),
-                |ceiling| format!("{}/s", rate(ceiling.requests_per_second)),
-            ),
+            sustains(budget.ceiling.map(|ceiling| ceiling.requests_per_second)),
         ];
         lines.push(row(&policy(demand), columns));
         budget
@@ -108,31 +104,6 @@ fn of_group(group: &Group) -> Vec<String> {
 /// At most 100 characters, for numbers below a million.
 fn row(label: &str, [sources, ports, limit, open, closing, needed, runs_out, sustains]: [String; 8]) -> String {
     format!("  {label:26}{sources:>8}{ports:>7}{limit:>9}{open:>8}{closing:>9}{needed:>9}{runs_out:>10}{sustains:>12}")
-}
-
-fn policy(demand: &Demand) -> String {
-    let pooling = match demand.pooling {
-        Pooling::Off => "unpooled",
-        Pooling::On { .. } => "pooled",
-    };
-    let close = match demand.close {
-        Close::FinNoTimeWait => "fin-no-time-wait",
-        Close::Rst => "rst",
-        Close::Fin => "fin",
-        Close::AskEndpoint => "ask-endpoint",
-    };
-    if leaves_time_wait(demand.close) {
-        return format!("{pooling}, {close} ({})", time(demand.time_wait));
-    }
-    format!("{pooling}, {close}")
-}
-
-fn runs_out(budget: &Budget) -> String {
-    match budget.verdict {
-        Verdict::RunsOut { after } if after.is_zero() => "at once".to_owned(),
-        Verdict::RunsOut { after } => time(after),
-        _ => "never".to_owned(),
-    }
 }
 
 /// One sentence on the policy as it is configured.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
-use crate::{config::Close, ports::TIME_WAIT_SECONDS};
+use crate::{config::Close, net::Kernel, ports::TIME_WAIT_SECONDS};
 
 /// The range of source ports of a Linux that nobody has told otherwise (`ip_local_port_range`).
 pub const DEFAULT_RANGE: (u16, u16) = (32_768, 60_999);
@@ -28,6 +28,15 @@ pub enum Search {
 }
 
 impl Search {
+    /// What it is on this kernel.
+    pub fn of(kernel: &Kernel) -> Self {
+        if kernel.local_port_range_option {
+            Self::Even
+        } else {
+            Self::CliffAtHalf
+        }
+    }
+
     /// The share of the ports that is used where the operator names none.
     pub fn max_fill(self) -> f64 {
         match self {
@@ -62,6 +71,11 @@ impl Supply {
 pub fn usable_ports((low, high): (u16, u16), reserved: &[RangeInclusive<u16>]) -> usize {
     let is_reserved = |port: &u16| reserved.iter().any(|range| range.contains(port));
     (low..=high).filter(|port| !is_reserved(port)).count()
+}
+
+/// The ports that `kernel` gives away to connections.
+pub fn ports_of(kernel: &Kernel) -> usize {
+    usable_ports(kernel.port_range.unwrap_or(DEFAULT_RANGE), &kernel.reserved_ports)
 }
 
 /// How long TIME_WAIT keeps a port towards `destination` (`None`: not known) from being used again.

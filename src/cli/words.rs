@@ -1,6 +1,8 @@
-//! Numbers, times and lists as they are read.
+//! Numbers, times, lists and port budgets as they are read.
 
 use std::time::Duration;
+
+use crate::ports::budget::{Budget, Demand, Pooling, Verdict, leaves_time_wait};
 
 /// Names that are shown where all are alike; of the others it is said how many they are.
 const NAMED: usize = 2;
@@ -44,6 +46,33 @@ pub(super) fn list<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
+}
+
+/// `unpooled, fin (61 s)`.
+pub(super) fn policy(demand: &Demand) -> String {
+    let pooling = match demand.pooling {
+        Pooling::Off => "unpooled",
+        Pooling::On { .. } => "pooled",
+    };
+    let close = demand.close.name();
+    if leaves_time_wait(demand.close) {
+        return format!("{pooling}, {close} ({})", time(demand.time_wait));
+    }
+    format!("{pooling}, {close}")
+}
+
+/// How long the ports last.
+pub(super) fn runs_out(budget: &Budget) -> String {
+    match budget.verdict {
+        Verdict::RunsOut { after } if after.is_zero() => "at once".to_owned(),
+        Verdict::RunsOut { after } => time(after),
+        _ => "never".to_owned(),
+    }
+}
+
+/// The requests per second that can go on for ever; `None`: beyond every machine.
+pub(super) fn sustains(requests_per_second: Option<f64>) -> String {
+    requests_per_second.map_or_else(|| "any rate".to_owned(), |number| format!("{}/s", rate(number)))
 }
 
 #[cfg(test)]
