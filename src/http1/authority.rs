@@ -59,9 +59,16 @@ impl AuthorityProblem {
 ///
 /// See [`AuthorityProblem`]; the answer is 400.
 pub fn parse_authority(authority: &[u8]) -> Result<Authority<'_>, AuthorityProblem> {
-    if authority.contains(&b'@') {
-        return Err(AuthorityProblem::UserInfo);
-    }
+    parse(authority).map_err(|problem| {
+        if authority.contains(&b'@') {
+            AuthorityProblem::UserInfo
+        } else {
+            problem
+        }
+    })
+}
+
+fn parse(authority: &[u8]) -> Result<Authority<'_>, AuthorityProblem> {
     let (host, port) = if authority.first() == Some(&b'[') {
         split_ipv6(authority)?
     } else {
@@ -89,27 +96,34 @@ fn split_ipv6(authority: &[u8]) -> Result<(&[u8], &[u8]), AuthorityProblem> {
 
 /// The name, and what follows it from the colon on.
 fn split_name(authority: &[u8]) -> Result<(&[u8], &[u8]), AuthorityProblem> {
-    let end = authority
-        .iter()
-        .position(|&byte| byte == b':')
-        .unwrap_or(authority.len());
-    let (host, port) = authority.split_at(end);
+    let belongs = authority.iter().take_while(|&&byte| NAME[usize::from(byte)]);
+    let (host, port) = authority.split_at(belongs.count());
+    if !matches!(port.first(), None | Some(b':')) {
+        return Err(AuthorityProblem::InvalidHost);
+    }
     if host.is_empty() || host == b"." {
         return Err(AuthorityProblem::EmptyHost);
     }
     if host.len() > MAX_HOST_SIZE {
         return Err(AuthorityProblem::HostTooLong);
     }
-    let mut previous = b'.';
-    for &byte in host {
-        let belongs = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && previous != b'.');
-        if !belongs {
-            return Err(AuthorityProblem::InvalidHost);
-        }
-        previous = byte;
+    let has_empty_label = host[0] == b'.' || host.windows(2).any(|pair| pair == b"..");
+    if has_empty_label {
+        return Err(AuthorityProblem::InvalidHost);
     }
     Ok((host, port))
 }
+
+/// The bytes of names.
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    table
+};
 
 fn parse_port(digits: &[u8]) -> Result<u16, AuthorityProblem> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {

@@ -27,7 +27,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::{TlsError, load, pinned::Pinned, versions};
+use super::{TlsError, load, pinned::Pinned, suites, versions};
 use crate::config::{self, Roots, UpstreamTls, Verify};
 
 /// How the endpoints of a cluster are spoken to over TLS.
@@ -47,7 +47,7 @@ impl ClientTls {
     pub fn new(tls: &UpstreamTls) -> Result<Self, TlsError> {
         // Taken first: what changes while it is read is a change at the next reload.
         let fingerprint = fingerprint(tls);
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let builder = ClientConfig::builder_with_provider(Arc::new(suites::provider()))
             .with_protocol_versions(versions(tls.min_version))
             .map_err(TlsError::Library)?;
         let builder = verified(builder, tls)?;

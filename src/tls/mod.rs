@@ -12,6 +12,11 @@
 //! which the listener does not speak. Early data, because it can be replayed (RFC 8446 8). Certificates of clients that
 //! do not lead to those who may vouch for them, also where a client may come without one.
 //!
+//! # Which cipher suite is taken?
+//!
+//! The first that both sides have, in our order ([`suites`]): clients mostly ask for AES-256 first, which is slower and
+//! protects nothing better in practice.
+//!
 //! # What is resumed?
 //!
 //! A session of the same server name under the same policy on client certificates; see `tickets`.
@@ -26,6 +31,7 @@ mod load;
 mod ocsp;
 mod pinned;
 mod server;
+mod suites;
 mod tickets;
 mod validity;
 

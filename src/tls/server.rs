@@ -8,7 +8,6 @@ use std::{
 use http::HeaderValue;
 use rustls::{
     ServerConfig, ServerConnection,
-    crypto::aws_lc_rs,
     pki_types::UnixTime,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
@@ -21,6 +20,7 @@ use super::{
     client_verifier::{self, Asked, NO_CERTIFICATES},
     load::{self, Loaded},
     ocsp::{self, Staple, StapleWarning},
+    suites,
     tickets::{self, Keys, Rotation, Tickets},
     validity::Validity,
     versions,
@@ -66,7 +66,7 @@ impl ServerTls {
             .filter_map(|(chain, (loaded, _))| Some(Validity::new(chain, loaded.span?)))
             .collect();
         let certificates = Arc::new(Certificates::new(loaded).ok_or(TlsError::NoCertificates)?);
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(suites::provider());
         let asked = match &tls.client_certificates {
             Some(clients) => client_verifier::ask(clients, Arc::clone(&provider))?,
             None => Asked {
@@ -88,6 +88,7 @@ impl ServerTls {
         // Tickets carry the session, so no core has to ask a table that all cores share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
+        config.ignore_client_order = true;
         Ok(Self {
             config: Arc::new(config),
             certificates,

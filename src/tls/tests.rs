@@ -314,3 +314,19 @@ fn a_bad_file_is_refused_by_name() {
     }
     assert!(matches!(error(&Files::new(&[])), TlsError::NoCertificates));
 }
+
+#[test]
+fn the_suite_that_costs_the_least_is_taken_whatever_the_client_prefers() {
+    let files = Files::new(&[&["a.example"]]);
+    let server = files.server();
+    for (version, expected) in [
+        (&TLS13, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256),
+        (&TLS12, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ] {
+        // The library's own order has AES-256 first.
+        let (_, connection) =
+            handshake(&server, &Arc::new(files.client(&[version])), "a.example").expect("a handshake");
+        let suite = connection.negotiated_cipher_suite().expect("the handshake is over");
+        assert_eq!(suite.suite(), expected);
+    }
+}

@@ -52,7 +52,8 @@ pub(super) struct RequestBody {
     left: u64,
     ended: bool,
     expectation: Expectation,
-    trailers: Option<HeaderMap>,
+    /// Boxed, since they are rare, and a body is moved with every request.
+    trailers: Option<Box<HeaderMap>>,
     /// What may not be among them either.
     reserved: Option<Arc<ReservedFields>>,
     replay: Replay,
@@ -124,7 +125,7 @@ impl RequestBody {
 
     /// What follows the last part.
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+        self.trailers.as_deref()
     }
 
     /// Whether parts are still kept to be sent again.
@@ -183,7 +184,7 @@ impl RequestBody {
                         return Poll::Ready(self.data(data));
                     }
                     Err(frame) => {
-                        self.trailers = frame.into_trailers().ok();
+                        self.trailers = frame.into_trailers().ok().map(Box::new);
                         if let (Some(trailers), Some(reserved)) = (&mut self.trailers, &self.reserved) {
                             reserved.strip(trailers);
                         }
