@@ -21,7 +21,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Client, ClientTls, Handle, http1, http2,
-    listener::{Admission, Local, Rejected},
+    listener::{Local, Rejected},
+    listeners::Guest,
     proxy_protocol::{self, Expectation, Opening, ProxyOutcome},
     refusal::Refusal,
     state::State,
@@ -32,7 +33,8 @@ use crate::{net, tls::ServerTls};
 /// RFC 9113 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves one client until its connection ends.
+/// Serves one client until its connection ends, one of HTTP/2 in a task of its own: this one has room for an HTTP/1
+/// client, 1.2 KiB, which nobody would use.
 ///
 /// Cancellation: the connection is cut.
 pub(super) async fn serve<H: Handle>(
@@ -40,9 +42,8 @@ pub(super) async fn serve<H: Handle>(
     address: SocketAddr,
     handler: Rc<H>,
     local: Rc<Local>,
-    admission: Admission,
+    mut guest: Box<Guest>,
 ) {
-    let mut admission = admission;
     let state = State::new(Rc::clone(&local), local.timers.timer(), Instant::now());
     let opening = match proxy_protocol::expectation(&local.config, address.ip()) {
         Expectation::Header(mode) => {
@@ -50,7 +51,7 @@ pub(super) async fn serve<H: Handle>(
             let Some(opening) = Box::pin(proxy_protocol::take(&stream, address, mode, &state)).await else {
                 return;
             };
-            if let Err(rejected) = admission.count(opening.address.ip(), &local.config) {
+            if let Err(rejected) = guest.admission.count(opening.address.ip(), &local.config) {
                 return Box::pin(turn_away(stream, opening.address, handler, local, rejected)).await;
             }
             state.restart();
@@ -65,20 +66,26 @@ pub(super) async fn serve<H: Handle>(
         Expectation::Untrusted => return proxy_protocol::note(&local, address, ProxyOutcome::Untrusted, None),
     };
     match local.tls.clone() {
-        None => plain(stream, opening, handler, state).await,
+        None => plain(stream, opening, handler, state, guest).await,
         // Boxed, so that plain clients do not keep the memory of a handshake.
-        Some(tls) => Box::pin(encrypted(stream, opening, handler, state, tls)).await,
+        Some(tls) => Box::pin(encrypted(stream, opening, handler, state, tls, guest)).await,
     }
 }
 
-async fn plain<H: Handle>(mut stream: TcpStream, opening: Opening, handler: Rc<H>, state: Rc<State>) {
+async fn plain<H: Handle>(
+    mut stream: TcpStream,
+    opening: Opening,
+    handler: Rc<H>,
+    state: Rc<State>,
+    guest: Box<Guest>,
+) {
     let Some((protocol, prefix)) = detect(&mut stream, &state, opening.read).await else {
         return;
     };
     let client = Rc::new(Client::new(opening.address, opening.arrival, &state.listener, None));
     match protocol {
         Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
-        Protocol::Http2 => Box::pin(http2::run(stream, prefix, handler, client, state)).await,
+        Protocol::Http2 => http2::start(stream, prefix, handler, client, state, guest),
     }
 }
 
@@ -88,6 +95,7 @@ async fn encrypted<H: Handle>(
     handler: Rc<H>,
     state: Rc<State>,
     tls: Arc<ServerTls>,
+    guest: Box<Guest>,
 ) {
     let Opening { address, arrival, .. } = opening;
     // Boxed, so that a client does not keep the memory of its handshake.
@@ -114,7 +122,7 @@ async fn encrypted<H: Handle>(
     );
     state.restart();
     if is_http2 {
-        Box::pin(http2::run(stream, Bytes::new(), handler, Rc::new(client), state)).await;
+        http2::start(stream, Bytes::new(), handler, Rc::new(client), state, guest);
     } else {
         http1::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
     }

@@ -132,6 +132,10 @@ impl<S: Stream> AsyncRead for ClientIo<S> {
             let length = self.prefix.len().min(buffer.remaining());
             buffer.put_slice(&self.prefix[..length]);
             self.prefix.advance(length);
+            if self.prefix.is_empty() {
+                // What is empty still holds its memory.
+                self.prefix = Bytes::new();
+            }
         }
         let read = &buffer.filled()[before..];
         if self.engine == Engine::Http1 && !read.is_empty() {

@@ -383,13 +383,13 @@ impl<H: Handle> Listeners<H> {
     }
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, local: Rc<Local>, admission: Admission) {
-        let presence = Presence::new(&self.connections, &self.board, self.worker);
+        let guest = Box::new(Guest {
+            admission,
+            _presence: Presence::new(&self.connections, &self.board, self.worker),
+        });
         let handler = Rc::clone(&self.handler);
         // Boxed, since the runtime moves a task four times on its way in and three times on its way out.
-        tokio::task::spawn_local(Box::pin(async move {
-            let _presence = presence;
-            connection::serve(stream, address, handler, local, admission).await;
-        }));
+        tokio::task::spawn_local(Box::pin(connection::serve(stream, address, handler, local, guest)));
     }
 }
 
@@ -404,6 +404,12 @@ impl Active {
         let hand_over_ended = |stopped| now.saturating_duration_since(stopped) > Duration::from_secs(5);
         self.stopped.get().is_some_and(hand_over_ended) && Rc::strong_count(&self.local.borrow()) == 1
     }
+}
+
+/// The places of one client; they are given back when it is dropped.
+pub(super) struct Guest {
+    pub(super) admission: Admission,
+    _presence: Presence,
 }
 
 /// One client counted on its worker.

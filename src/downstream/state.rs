@@ -275,6 +275,10 @@ impl State {
         self.excess.get() == Excess::Yes
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get() as usize
+    }
+
     /// Whether more requests of an HTTP/2 client are in flight than it may have streams: some of them it has reset
     /// already.
     pub(super) fn is_crowded(&self) -> bool {

@@ -111,6 +111,16 @@ pub fn raise_open_file_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Keeps the kernel from giving this process huge pages, of which a few bytes of a client that stays would hold 2 MiB:
+/// with them, each idle client over HTTP/2 took 39 KiB, without 22 KiB.
+pub fn use_small_pages() -> io::Result<()> {
+    // SAFETY: the call takes numbers alone, and changes nothing but how memory is mapped from now on.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets the allocator give back to the system what the calling thread has freed. It does so by itself only while it is
 /// busy: after a burst of 2000 clients it kept 15 KiB for each of them for as long as they were idle.
 pub fn release_free_memory() {

@@ -70,6 +70,9 @@ pub fn run(config: Config, file: Option<PathBuf>, warnings: &[String]) -> Result
     for warning in config::warnings(&config).iter().chain(warnings) {
         tracing::warn!("{warning}");
     }
+    if let Err(error) = net::sockopt::use_small_pages() {
+        tracing::debug!(%error, "the kernel may use huge pages");
+    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    answers::Answers,
     end::Http2End,
     frames::{
         ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS,
@@ -31,6 +32,7 @@ const EARNED: f64 = 4.0;
 pub(super) struct Guard {
     resets: Share,
     control: Share,
+    answers: Answers,
     /// The newest stream of the client.
     last_stream: u32,
     /// A head has begun whose end (END_HEADERS) has not come.
@@ -83,10 +85,11 @@ impl Share {
 }
 
 impl Guard {
-    pub(super) fn new(config: &config::Http2, now: Instant) -> Self {
+    pub(super) fn new(config: &config::Http2, write_stall: Duration, now: Instant) -> Self {
         Self {
             resets: Share::new(config.max_resets, now),
             control: Share::new(config.max_control_frames, now),
+            answers: Answers::new(write_stall, now),
             last_stream: 0,
             block: Block::Closed,
             preface: Preface::Coming,
@@ -109,7 +112,10 @@ impl Guard {
                 self.block = block(frame);
             }
             CONTINUATION => self.block = block(frame),
-            RST_STREAM => self.reset(now),
+            RST_STREAM => {
+                self.answers.end(frame.stream);
+                self.reset(now);
+            }
             DATA if frame.has(END_STREAM) || !is_empty(frame) => {}
             DATA => self.control(Http2End::EmptyDataFlood, now),
             // An answer to what we have asked.
@@ -125,9 +131,28 @@ impl Guard {
     /// The engine has sent this frame.
     pub(super) fn sent(&mut self, frame: &Frame, now: Instant) {
         match frame.kind {
-            DATA | HEADERS => self.control.give(EARNED),
-            RST_STREAM if is_for_a_mistake(frame) => self.reset(now),
+            DATA | HEADERS => {
+                self.control.give(EARNED);
+                if frame.has(END_STREAM) {
+                    self.answers.end(frame.stream);
+                } else {
+                    self.answers.wrote(frame.stream, now);
+                }
+            }
+            RST_STREAM => {
+                self.answers.end(frame.stream);
+                if is_for_a_mistake(frame) {
+                    self.reset(now);
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Looks after answers that the client does not take; `in_flight` requests are not answered whole as yet.
+    pub(super) fn look_after(&mut self, in_flight: usize, now: Instant) {
+        if self.answers.are_stuck(in_flight, now) {
+            self.end.get_or_insert(Http2End::WriteStall);
         }
     }
 
@@ -191,6 +216,8 @@ fn is_for_a_mistake(reset: &Frame) -> bool {
 mod tests {
     use super::*;
 
+    const STALL: Duration = Duration::from_secs(30);
+
     fn guard(max_resets: u32, max_control_frames: u32) -> (Guard, Instant) {
         let config = config::Http2 {
             max_resets,
@@ -198,7 +225,7 @@ mod tests {
             ..config::Http2::default()
         };
         let now = Instant::now();
-        let mut guard = Guard::new(&config, now);
+        let mut guard = Guard::new(&config, STALL, now);
         guard.preface = Preface::Over;
         (guard, now)
     }
@@ -244,7 +271,7 @@ mod tests {
             (frame(PING, 0, &[0; 8]), Some(Http2End::ProtocolError)),
         ] {
             let now = Instant::now();
-            let mut guard = Guard::new(&config::Http2::default(), now);
+            let mut guard = Guard::new(&config::Http2::default(), STALL, now);
             guard.received(&first, now);
             guard.received(&frame(PING, 0, &[0; 8]), now);
             assert_eq!(guard.end(), end, "{first:?}");

@@ -3,9 +3,11 @@
 //! # What does a client get away with?
 //! What RFC 9113 forbids, the engine answers with an error of the stream or of the connection. What it allows and nobody
 //! needs (floods of frames and resets, heads that never end, windows that never open) is limited here: [`guard`] counts
-//! what passes the socket ([`wire`]), and [`streams`] ends those whose client takes nothing. A connection that has to end
+//! what passes the socket ([`wire`]), and [`streams`] ends those whose client takes nothing; [`answers`] knows those that
+//! nobody else does. A connection that has to end
 //! is told why by GOAWAY, and [`end`] has the word for the log and the metric.
 
+mod answers;
 mod end;
 mod frames;
 mod guard;
@@ -31,6 +33,7 @@ use self::{streams::OnWorker, wire::Wire};
 use super::{
     Client, Handle, closing,
     io::{ClientIo, Engine, Stream},
+    listeners::Guest,
     serve::serve,
     state::{Due, State},
 };
@@ -54,19 +57,27 @@ enum Ended {
     Stalled,
 }
 
-/// Serves one client until its connection ends.
-///
-/// Cancellation: the connection is cut.
-pub(super) async fn run<S: Stream, H: Handle>(
+/// Serves one client in a task of its own, which keeps the places of its `guest` until the connection ends.
+pub(super) fn start<S: Stream, H: Handle>(
     stream: S,
     prefix: Bytes,
     handler: Rc<H>,
     client: Rc<Client>,
     state: Rc<State>,
+    guest: Box<Guest>,
 ) {
     state.begin_idle();
     let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http2);
     let wire = Wire::new(io, Rc::clone(&state));
+    // Boxed, as all tasks of clients.
+    tokio::task::spawn_local(Box::pin(async move {
+        let _guest = guest;
+        run(wire, handler, client, state).await;
+    }));
+}
+
+/// Cancellation: the connection is cut.
+async fn run<S: Stream, H: Handle>(wire: Wire<S>, handler: Rc<H>, client: Rc<Client>, state: Rc<State>) {
     let ended = serve_streams(&wire, handler, &client, &state).await;
     let Some(rest) = wire.into_rest() else { return };
     let timers = &state.listener.timers;

@@ -46,7 +46,8 @@ pub(super) struct Rest<S> {
 
 impl<S> Wire<S> {
     pub(super) fn new(io: ClientIo<S>, state: Rc<State>) -> Self {
-        let guard = Guard::new(&state.listener.config.http2, state.now());
+        let config = &state.listener.config;
+        let guard = Guard::new(&config.http2, config.timeouts.write_stall, state.now());
         // The preface, to begin with.
         state.begin_block();
         Self(Rc::new(RefCell::new(Watched {
@@ -83,6 +84,7 @@ impl<S> Watched<S> {
     fn note_received(&mut self, bytes: &[u8]) {
         let (guard, now) = (&mut self.guard, self.state.now());
         self.received.walk(bytes, |frame| guard.received(&frame, now));
+        guard.look_after(self.state.in_flight(), now);
         if self.guard.is_within_head() || self.received.is_within_control() {
             self.state.begin_block();
         } else {

@@ -124,3 +124,21 @@ fn h2load_and_nghttp() {
         nobody_was_ended(&proxy);
     }
 }
+
+/// The engine alone keeps three buffers, of 28 KiB in all, of which an idle client has touched a page each.
+#[test]
+fn an_idle_client_takes_little_memory() {
+    const CLIENTS: usize = 500;
+    let endpoint = Endpoint::answering("x");
+    let proxy = proxy(&endpoint);
+    let connect = || {
+        let mut client = H2Client::connect(proxy.address());
+        assert_eq!(client.get("/").status, 200);
+        client
+    };
+    let _first: Vec<_> = (0..20).map(|_| connect()).collect();
+    let before = proxy.memory();
+    let _clients: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
+    let each = proxy.memory().saturating_sub(before) as usize / CLIENTS;
+    assert!(each < 26 << 10, "{each} bytes for each idle client");
+}

@@ -111,6 +111,40 @@ fn streams_that_are_taken_byte_by_byte_are_reset() {
     endpoint.wait_closed(1);
 }
 
+/// The engine has the whole of each answer, so that no request is in flight, and the connection is used for others.
+#[test]
+fn many_answers_that_are_left_but_for_their_last_bytes_end_the_connection() {
+    let endpoint = Endpoint::answering("hello");
+    let proxy = impatient(&endpoint, "write_stall = \"300ms\"");
+    let mut client = H2Client::connect_with(proxy.address(), &[(INITIAL_WINDOW_SIZE, 1)]);
+    let left = |client: &mut H2Client, count| {
+        for _ in 0..count {
+            client.open_get("/left");
+        }
+    };
+    let taken = |client: &mut H2Client| {
+        let stream = client.next_stream();
+        // Both fail once the connection has ended, which the next read tells.
+        let _ = client.try_send(HEADERS, END_HEADERS | END_STREAM, stream, SHORT_GET);
+        let _ = client.try_send(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 9]);
+        loop {
+            match client.read_frame() {
+                Ok(frame) if frame.stream == stream && frame.ends_stream() => return Ok(()),
+                Ok(_) => {}
+                Err(end) => return Err(end),
+            }
+        }
+    };
+    left(&mut client, 8);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(2) {
+        taken(&mut client).expect("a few are let be");
+    }
+    left(&mut client, 20);
+    eventually("the connection ends", || taken(&mut client).is_err());
+    assert_eq!(ended(&proxy, "write-stall"), 1.0);
+}
+
 #[test]
 fn a_client_that_never_reads_is_cut_off() {
     let endpoint = Endpoint::answering("x");
