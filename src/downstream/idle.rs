@@ -16,7 +16,7 @@ use super::state::{Ending, State};
 pub(super) struct IdleClients {
     nodes: RefCell<Nodes>,
     parked: Cell<usize>,
-    /// Clients whose engine has gone, nearly always by parking, since this was last asked.
+    /// Clients that have left memory behind, nearly always by parking, since this was last asked.
     newly_parked: Cell<usize>,
 }
 
@@ -88,8 +88,8 @@ impl IdleClients {
         Parked(self)
     }
 
-    /// A client's engine is gone for another reason.
-    pub(super) fn note_engine_gone(&self) {
+    /// A client has left memory behind in another way.
+    pub(super) fn note_memory_left(&self) {
         self.newly_parked.set(self.newly_parked.get() + 1);
     }
 

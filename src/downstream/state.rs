@@ -324,7 +324,7 @@ impl State {
     pub(super) fn begin_tunnel(&self) {
         self.raw.replace(RawHead::default());
         self.timer.clear();
-        self.listener.idle.note_engine_gone();
+        self.listener.idle.note_memory_left();
     }
 
     pub(super) fn park(&self) {

@@ -173,6 +173,7 @@ async fn work(
             Some(message) = seat.recv() => listeners.receive(message),
             now = sweep.tick() => {
                 listeners.tick(now);
+                upstream::drop_spare_buffers();
                 memory.tick(listeners.take_newly_parked(), now);
                 let snapshot = proxy.refresh();
                 sweep_pools(&snapshot, worker, now, &waker);

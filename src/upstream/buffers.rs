@@ -12,36 +12,103 @@ const KEPT: usize = 128;
 const LARGEST_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    static READ: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    static WRITE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static READ: RefCell<Kept<BytesMut>> = const { RefCell::new(Kept::NONE) };
+    static WRITE: RefCell<Kept<Vec<u8>>> = const { RefCell::new(Kept::NONE) };
 }
 
 pub(super) fn take_read() -> BytesMut {
-    let kept = READ.with_borrow_mut(Vec::pop);
+    let kept = READ.with_borrow_mut(Kept::take);
     kept.unwrap_or_else(|| BytesMut::with_capacity(READ_SIZE))
 }
 
 pub(super) fn give_read(mut buffer: BytesMut) {
     buffer.clear();
-    READ.with_borrow_mut(|kept| {
-        if kept.len() < KEPT && buffer.capacity() <= LARGEST_KEPT {
-            kept.push(buffer);
-        }
-    });
+    if buffer.capacity() <= LARGEST_KEPT {
+        READ.with_borrow_mut(|kept| kept.give(buffer));
+    }
 }
 
 /// An empty buffer for a request head.
 pub fn take_write() -> Vec<u8> {
     WRITE
-        .with_borrow_mut(Vec::pop)
+        .with_borrow_mut(Kept::take)
         .unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
 pub(super) fn give_write(mut buffer: Vec<u8>) {
     buffer.clear();
-    WRITE.with_borrow_mut(|kept| {
-        if kept.len() < KEPT && buffer.capacity() <= LARGEST_KEPT {
-            kept.push(buffer);
+    if buffer.capacity() <= LARGEST_KEPT {
+        WRITE.with_borrow_mut(|kept| kept.give(buffer));
+    }
+}
+
+/// Frees the buffers that the calling worker has not needed since this was last called: 128 of them are 2 MiB, which is
+/// half a KiB for each of 4000 clients that were busy at once and are idle now.
+pub fn drop_spare() {
+    READ.with_borrow_mut(Kept::drop_spare);
+    WRITE.with_borrow_mut(Kept::drop_spare);
+}
+
+/// Buffers for the next exchanges; the one that came last, and is still in the caches, goes first.
+#[derive(Debug)]
+struct Kept<B> {
+    buffers: Vec<B>,
+    /// So many of them, the oldest, have lain here since the last look.
+    spare: usize,
+}
+
+impl<B> Kept<B> {
+    const NONE: Self = Self {
+        buffers: Vec::new(),
+        spare: 0,
+    };
+
+    fn take(&mut self) -> Option<B> {
+        let buffer = self.buffers.pop();
+        self.spare = self.spare.min(self.buffers.len());
+        buffer
+    }
+
+    fn give(&mut self, buffer: B) {
+        if self.buffers.len() < KEPT {
+            self.buffers.push(buffer);
         }
-    });
+    }
+
+    fn drop_spare(&mut self) {
+        self.buffers.drain(..self.spare);
+        self.spare = self.buffers.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_needed_is_given_up_and_what_is_stays() {
+        let mut kept = Kept::NONE;
+        for buffer in 0..10 {
+            kept.give(buffer);
+        }
+        kept.drop_spare();
+        assert_eq!(kept.buffers.len(), 10, "they have just come");
+        let used: Vec<_> = (0..3).map_while(|_| kept.take()).collect();
+        assert_eq!(used, [9, 8, 7], "newest first");
+        used.into_iter().for_each(|buffer| kept.give(buffer));
+        kept.drop_spare();
+        assert_eq!(kept.buffers, [9, 8, 7]);
+        kept.drop_spare();
+        assert!(kept.buffers.is_empty());
+        assert!(kept.take().is_none());
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_is_kept() {
+        let mut kept = Kept::NONE;
+        for buffer in 0..2 * KEPT {
+            kept.give(buffer);
+        }
+        assert_eq!(kept.buffers.len(), KEPT);
+    }
 }

@@ -27,7 +27,7 @@ mod warm;
 mod wire;
 
 pub use body::{BodyError, KeepAlive, ResponseBody};
-pub use buffers::take_write;
+pub use buffers::{drop_spare as drop_spare_buffers, take_write};
 pub use cluster::{Cluster, NoServerName};
 pub use connection::Connection;
 pub use connector::{ConnectError, Connector};

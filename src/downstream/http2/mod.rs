@@ -151,7 +151,10 @@ async fn serve_streams<S: Stream, H: Handle>(
             match std::task::ready!(poll_due(state, context, ending)) {
                 Due::WriteStall => return Poll::Ready(Ended::Stalled),
                 Due::HeaderTimeout => return Poll::Ready(Ended::ByUs(Http2End::HeaderTimeout)),
-                Due::Park => state.park(),
+                Due::Park => {
+                    state.park();
+                    state.listener.idle.note_memory_left();
+                }
                 // The running streams have ended in their own time (RFC 9113 6.8); what stays open is cut.
                 Due::Close | Due::ClientGone if ending.is_some() => return Poll::Ready(Ended::Over),
                 Due::Close | Due::ClientGone => {
