@@ -1,8 +1,30 @@
 //! Makes load: clients that send requests to one address, and a record of what came back.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+mod answer;
+mod client;
+mod connect;
+mod http1;
+mod patience;
+mod progress;
+mod record;
+mod request;
+mod start;
+mod thread;
+
+use std::{
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{Arc, mpsc},
+    thread as os_thread,
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
+use thiserror::Error;
+
+pub use self::progress::{Progress, Reading, Stop};
+use self::{record::Record, start::Start, thread::Shared};
 
 /// What is sent, by how many, and where to.
 #[derive(Debug, Clone)]
@@ -72,6 +94,10 @@ pub struct Outcome {
     pub connections: u64,
     /// From the first request to the last answer.
     pub elapsed: Duration,
+    /// Open pace only: requests that were due within the duration and were never sent, since no client was free.
+    pub unsent: u64,
+    /// Requests on their way when the load was stopped early; else 0.
+    pub cut_off: u64,
 }
 
 /// Requests that were not answered, by reason.
@@ -89,3 +115,78 @@ pub struct Errors {
     /// 500 to 599: the proxy's way to say that it found no connection to an endpoint.
     pub status_5xx: u64,
 }
+
+impl Errors {
+    pub fn total(&self) -> u64 {
+        let Self {
+            connect,
+            no_port,
+            broken,
+            timeout,
+            status_4xx,
+            status_5xx,
+        } = self;
+        connect + no_port + broken + timeout + status_4xx + status_5xx
+    }
+}
+
+/// Why there was no load at all.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    #[error("a thread of the load could not be started")]
+    Thread(#[source] io::Error),
+    #[error("a thread of the load got no event queue")]
+    Runtime(#[source] io::Error),
+}
+
+/// Makes the load; blocks until it is over.
+///
+/// Clients that keep their connections open them first; the duration begins when all are open. When it is over no
+/// further request is sent, and those on their way are waited for, each up to its timeout.
+///
+/// `stop` ends it at once with what it has, also while connections are opened.
+///
+/// # Errors
+/// See [`LoadError`]. What the subject does is no error, but part of the outcome.
+pub fn run(load: &Load, progress: &Progress, stop: &Stop) -> Result<Outcome, LoadError> {
+    let threads = load.threads.min(load.connections);
+    let start = Arc::new(Start::new(load.connections.get()));
+    let mut runtimes = Vec::new();
+    for _ in 0..threads.get() {
+        runtimes.push(thread::runtime().map_err(LoadError::Runtime)?);
+    }
+    os_thread::scope(|scope| {
+        let mut running = Vec::new();
+        for (index, runtime) in runtimes.iter().enumerate() {
+            let clients = share(load.connections, threads, index);
+            let shared = Arc::new(Shared::new(load.clone(), Arc::clone(&start), progress.meter(index)));
+            // Nothing begins before all are there: after an error here the others are told so by the end of the channel.
+            let (go, gone) = mpsc::channel::<()>();
+            let spawned = os_thread::Builder::new()
+                .name(format!("load-{index}"))
+                .spawn_scoped(scope, move || {
+                    gone.recv()
+                        .is_ok()
+                        .then(|| thread::run(runtime, &shared, clients, stop))
+                });
+            running.push((go, spawned.map_err(LoadError::Thread)?));
+        }
+        for (go, _) in &running {
+            go.send(()).expect("the thread waits for it");
+        }
+        let mut record = Record::new(load);
+        for (_, thread) in running {
+            let share = thread.join().expect("a thread of the load does not panic");
+            record.add(&share.expect("it was told to go"));
+        }
+        Ok(record.into_outcome())
+    })
+}
+
+/// How many of the connections are those of one thread: as even as can be.
+fn share(connections: NonZeroUsize, threads: NonZeroUsize, index: usize) -> usize {
+    (connections.get() + index) / threads
+}
+
+#[cfg(test)]
+mod tests;
