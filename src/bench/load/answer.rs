@@ -141,3 +141,109 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection that ends after these bytes gives, read at once and byte by byte, which must agree.
+    fn read(bytes: &str) -> Result<Answer, NoAnswer> {
+        let read = |size| {
+            let mut decoder = Decoder::new(Method::GET);
+            let mut buffer = BytesMut::new();
+            for part in bytes.as_bytes().chunks(size) {
+                buffer.extend_from_slice(part);
+                if let Some(answer) = decoder.decode(&mut buffer)? {
+                    return Ok(answer);
+                }
+            }
+            decoder.end()
+        };
+        let whole = read(usize::MAX);
+        assert_eq!(whole.map(|answer| answer.body), read(1).map(|answer| answer.body));
+        whole
+    }
+
+    fn ok(body: u64) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            body,
+            reusable: true,
+        }
+    }
+
+    #[test]
+    fn every_framing_has_its_end() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", ok(5)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ok(0)),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;a\r\n!\r\n0\r\na: b\r\n\r\n",
+                ok(6),
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+                 HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
+                ok(1),
+            ),
+            (
+                "HTTP/1.1 204 No Content\r\n\r\n",
+                Answer {
+                    status: StatusCode::NO_CONTENT,
+                    ..ok(0)
+                },
+            ),
+            (
+                "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 1\r\n\r\na",
+                Answer {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    body: 1,
+                    reusable: false,
+                },
+            ),
+            (
+                "HTTP/1.0 200 OK\r\n\r\nuntil the end",
+                Answer {
+                    reusable: false,
+                    ..ok(13)
+                },
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
+                Answer {
+                    reusable: false,
+                    ..ok(1)
+                },
+            ),
+        ];
+        for (bytes, answer) in cases {
+            assert_eq!(read(bytes), Ok(answer), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_no_answer_is_none() {
+        for bytes in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n",
+            "SSH-2.0-a\r\n",
+        ] {
+            assert_eq!(read(bytes), Err(NoAnswer), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn one_answer_follows_another() {
+        let mut decoder = Decoder::new(Method::GET);
+        let mut buffer = BytesMut::new();
+        for _ in 0..3 {
+            buffer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab");
+            assert_eq!(decoder.decode(&mut buffer), Ok(Some(ok(2))));
+        }
+    }
+}

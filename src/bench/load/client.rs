@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{Clients, answer::Answer, connect::Connected, patience::Patience, record::Failure, thread::Shared};
+use super::{Clients, answer::Answer, patience::Patience, record::Failure, thread::Shared, wire::Wire};
 
 /// How long a client waits after it got no connection: a subject that is gone is asked ten times a second by each.
 const CONNECT_BACK_OFF: Duration = Duration::from_millis(100);
@@ -15,64 +15,65 @@ const NO_PORT_BACK_OFF: Duration = Duration::from_secs(1);
 /// Runs until no request is due any more.
 ///
 /// Cancellation: a request that was begun stays without an end in the record.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, wire: Wire) {
     let mut client = Client {
-        connection: None,
+        shared: &shared,
+        wire,
         patience: Patience::new(),
-        shared,
     };
-    if client.shared.load.clients == Clients::KeepAlive {
-        // So that the first answers are as fast as the later ones. What fails will fail again, and count then.
+    if shared.load.clients == Clients::KeepAlive {
         client.connect_ahead().await;
     }
-    let start = client.shared.start.ready().await;
-    let end = start + client.shared.load.duration;
-    loop {
-        let now = Instant::now();
-        if now >= end {
-            return;
-        }
-        client.request(now).await;
+    let start = shared.start.ready().await;
+    while let Some(due) = client.next(start).await {
+        client.request(due).await;
     }
 }
 
-struct Client {
-    connection: Option<Connected>,
+struct Client<'a> {
+    shared: &'a Shared,
+    wire: Wire,
     patience: Patience,
-    shared: Arc<Shared>,
 }
 
-impl Client {
+impl Client<'_> {
+    /// So that the first answers are as fast as the later ones.
     async fn connect_ahead(&mut self) {
         let turn = self.shared.connecting.acquire().await;
-        let _turn = turn.expect("never closed");
+        let _turn = turn.expect("it is never closed");
         let deadline = Instant::now() + self.shared.load.timeout;
-        if let Some(Ok(connection)) = self.patience.until(deadline, connect(&self.shared)).await {
-            self.connection = Some(connection);
+        self.patience
+            .until(deadline, self.wire.connect_ahead(self.shared))
+            .await;
+    }
+
+    /// Waits for the next request; gives the time at which it was due. `None`: there is none any more.
+    async fn next(&mut self, start: Instant) -> Option<Instant> {
+        let Some(schedule) = &self.shared.schedule else {
+            let now = Instant::now();
+            return (now < start + self.shared.load.duration).then_some(now);
+        };
+        tokio::select! {
+            biased;
+            due = schedule.take() => due.map(|due| start + due),
+            () = self.wire.watch() => None,
         }
     }
 
-    /// One request that was due at `due`, from its connection to its place in the record.
+    /// One request, from its connection to its place in the record.
     async fn request(&mut self, due: Instant) {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared;
         let begun = Instant::now();
         shared.record().begin(begun);
-        match self.answer(begun + shared.load.timeout).await {
+        let deadline = begun + shared.load.timeout;
+        match self.wire.exchange(shared, &mut self.patience, deadline).await {
             Ok(answer) => {
-                let now = Instant::now();
+                record(shared, due, answer);
                 if !answer.reusable || shared.load.clients == Clients::ConnectionPerRequest {
-                    self.connection = None;
-                }
-                match Failure::of_status(answer.status) {
-                    None => {
-                        shared.record().answer(now - due, answer.body, now);
-                        shared.meter.answered();
-                    }
-                    Some(failure) => shared.fail(failure),
+                    self.patience.until(deadline, self.wire.close()).await;
                 }
             }
             Err(failure) => {
-                self.connection = None;
                 shared.fail(failure);
                 match failure {
                     Failure::Connect => time::sleep(CONNECT_BACK_OFF).await,
@@ -82,26 +83,17 @@ impl Client {
             }
         }
     }
-
-    async fn answer(&mut self, deadline: Instant) -> Result<Answer, Failure> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => {
-                let connected = self.patience.until(deadline, connect(&self.shared)).await;
-                none.insert(connected.ok_or(Failure::Connect)??)
-            }
-        };
-        let exchange = connection.http.exchange(&self.shared.request);
-        match self.patience.until(deadline, exchange).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(_)) => Err(Failure::Broken),
-            None => Err(Failure::Timeout),
-        }
-    }
 }
 
-async fn connect(shared: &Shared) -> Result<Connected, Failure> {
-    let stream = shared.connector.connect(&shared.load).await?;
-    shared.record().connections += 1;
-    Ok(Connected::new(stream, shared.method.clone(), &shared.meter))
+fn record(shared: &Shared, due: Instant, answer: Answer) {
+    let now = Instant::now();
+    match Failure::of_status(answer.status) {
+        None => {
+            shared
+                .record()
+                .answer(now.saturating_duration_since(due), answer.body, now);
+            shared.meter.answered();
+        }
+        Some(failure) => shared.fail(failure),
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::BytesMut;
 use http::Method;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
 
 use super::answer::{Answer, Decoder, NoAnswer};
@@ -57,6 +57,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
         })
         .await
+    }
+
+    /// Until the connection is of no further use, as it is when anything comes where nothing was asked, also its end.
+    ///
+    /// Cancellation: nothing is lost but what would make the connection useless.
+    pub async fn spoilt(&mut self) {
+        poll_fn(|context| self.poll_read(context).map(|_| ())).await;
+    }
+
+    /// Says over TLS that nothing more comes; the socket is closed when this value is dropped.
+    ///
+    /// Cancellation: it is not said.
+    pub async fn close(mut self) {
+        // Whoever has gone already need not be told.
+        let _ = self.stream.shutdown().await;
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer, NoAnswer>> {

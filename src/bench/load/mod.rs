@@ -1,15 +1,20 @@
 //! Makes load: clients that send requests to one address, and a record of what came back.
 
+mod alarm;
 mod answer;
 mod client;
 mod connect;
 mod http1;
+mod http2;
 mod patience;
 mod progress;
 mod record;
 mod request;
+mod schedule;
 mod start;
+mod stream;
 mod thread;
+mod wire;
 
 use std::{
     io,
@@ -24,7 +29,11 @@ use hdrhistogram::Histogram;
 use thiserror::Error;
 
 pub use self::progress::{Progress, Reading, Stop};
-use self::{record::Record, start::Start, thread::Shared};
+use self::{connect::Connector, record::Record, request::Request, schedule::Schedule, start::Start, thread::Shared};
+use crate::{net::sockopt, tls::TlsError};
+
+/// Open files of the process that are no connections of the load: event queues, timers, pipes, logs.
+const FILES_BESIDE: u64 = 64;
 
 /// What is sent, by how many, and where to.
 #[derive(Debug, Clone)]
@@ -133,6 +142,17 @@ impl Errors {
 /// Why there was no load at all.
 #[derive(Debug, Error)]
 pub enum LoadError {
+    #[error("no request can be made of this authority and path")]
+    Request(#[source] http::Error),
+    #[error("the authority is no server name")]
+    ServerName,
+    #[error("TLS cannot be had")]
+    Tls(#[source] TlsError),
+    #[error("{0} requests per second is no rate")]
+    Rate(f64),
+    /// Of the process, also where it may raise its soft limit.
+    #[error("{needed} open files are needed and {limit} are allowed")]
+    OpenFiles { needed: u64, limit: u64 },
     #[error("a thread of the load could not be started")]
     Thread(#[source] io::Error),
     #[error("a thread of the load got no event queue")]
@@ -149,25 +169,50 @@ pub enum LoadError {
 /// # Errors
 /// See [`LoadError`]. What the subject does is no error, but part of the outcome.
 pub fn run(load: &Load, progress: &Progress, stop: &Stop) -> Result<Outcome, LoadError> {
+    let request = Request::new(load)?;
+    let connector = Connector::new(load)?;
+    check_rate(load.pace)?;
+    check_open_files(load)?;
     let threads = load.threads.min(load.connections);
-    let start = Arc::new(Start::new(load.connections.get()));
-    let mut runtimes = Vec::new();
-    for _ in 0..threads.get() {
-        runtimes.push(thread::runtime().map_err(LoadError::Runtime)?);
-    }
+    let start = Arc::new(Start::new(load.clients_at_once()));
+    let shared = |thread: usize| {
+        let schedule = match load.pace {
+            Pace::Closed => None,
+            Pace::Open(rate) => Some(Schedule::new(rate, thread, threads.get(), load.duration)),
+        };
+        let (request, connector, start) = (request.clone(), connector.clone(), Arc::clone(&start));
+        Arc::new(Shared::new(
+            load.clone(),
+            request,
+            connector,
+            start,
+            schedule,
+            progress.meter(thread),
+        ))
+    };
+    run_threads(load, threads, &shared, stop)
+}
+
+fn run_threads(
+    load: &Load,
+    threads: NonZeroUsize,
+    shared: &dyn Fn(usize) -> Arc<Shared>,
+    stop: &Stop,
+) -> Result<Outcome, LoadError> {
+    let runtimes = (0..threads.get()).map(|_| thread::runtime());
+    let runtimes: Vec<_> = runtimes.collect::<Result<_, _>>().map_err(LoadError::Runtime)?;
     os_thread::scope(|scope| {
         let mut running = Vec::new();
         for (index, runtime) in runtimes.iter().enumerate() {
-            let clients = share(load.connections, threads, index);
-            let shared = Arc::new(Shared::new(load.clone(), Arc::clone(&start), progress.meter(index)));
-            // Nothing begins before all are there: after an error here the others are told so by the end of the channel.
-            let (go, gone) = mpsc::channel::<()>();
+            let (shared, connections) = (shared(index), share(load.connections, threads, index));
+            // Nothing begins before all are there: after an error here the others learn it from the end of the channel.
+            let (go, told) = mpsc::channel::<()>();
             let spawned = os_thread::Builder::new()
                 .name(format!("load-{index}"))
                 .spawn_scoped(scope, move || {
-                    gone.recv()
+                    told.recv()
                         .is_ok()
-                        .then(|| thread::run(runtime, &shared, clients, stop))
+                        .then(|| thread::run(runtime, &shared, connections, stop))
                 });
             running.push((go, spawned.map_err(LoadError::Thread)?));
         }
@@ -186,6 +231,33 @@ pub fn run(load: &Load, progress: &Progress, stop: &Stop) -> Result<Outcome, Loa
 /// How many of the connections are those of one thread: as even as can be.
 fn share(connections: NonZeroUsize, threads: NonZeroUsize, index: usize) -> usize {
     (connections.get() + index) / threads
+}
+
+fn check_rate(pace: Pace) -> Result<(), LoadError> {
+    match pace {
+        Pace::Open(rate) if !(rate.is_finite() && rate > 0.0) => Err(LoadError::Rate(rate)),
+        Pace::Open(_) | Pace::Closed => Ok(()),
+    }
+}
+
+/// Found out before, so that the want of them is not taken for the subject's.
+fn check_open_files(load: &Load) -> Result<(), LoadError> {
+    let needed = load.connections.get() as u64 + FILES_BESIDE;
+    match sockopt::raise_open_file_limit() {
+        Ok(limit) if limit < needed => Err(LoadError::OpenFiles { needed, limit }),
+        // Where the limit cannot be read it may still be high enough.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+impl Load {
+    /// Requests that can be on their way at once.
+    fn clients_at_once(&self) -> usize {
+        match (self.protocol, self.clients) {
+            (Protocol::Http2 { streams }, Clients::KeepAlive) => self.connections.get() * streams.get(),
+            _ => self.connections.get(),
+        }
+    }
 }
 
 #[cfg(test)]

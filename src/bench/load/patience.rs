@@ -46,3 +46,36 @@ impl Patience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_deadline_holds_whether_it_is_later_or_earlier_than_the_last() {
+        let mut patience = Patience::new();
+        for seconds in [1, 5, 2, 3] {
+            let begun = Instant::now();
+            let deadline = begun + Duration::from_secs(seconds);
+            assert_eq!(patience.until(deadline, pending::<()>()).await, None);
+            assert_eq!(begun.elapsed().as_secs(), seconds);
+            let kept = patience.until(deadline + Duration::from_secs(60), async { 7 });
+            assert_eq!(kept.await, Some(7));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_holds_after_others_that_were_kept() {
+        let mut patience = Patience::new();
+        let second = Duration::from_secs(1);
+        for _ in 0..3 {
+            let kept = patience.until(Instant::now() + 3 * second, time::sleep(2 * second));
+            assert_eq!(kept.await, Some(()));
+        }
+        let begun = Instant::now();
+        let missed = patience.until(begun + 3 * second, time::sleep(4 * second)).await;
+        assert_eq!((missed, begun.elapsed().as_secs()), (None, 3));
+    }
+}

@@ -23,10 +23,17 @@ impl Start {
     ///
     /// Cancellation: it counts as ready.
     pub async fn ready(&self) -> Instant {
-        let mut at = self.at.subscribe();
         if self.unready.fetch_sub(1, AcqRel) == 1 {
             self.at.send_replace(Some(Instant::now()));
         }
+        self.at().await
+    }
+
+    /// The time at which all clients were ready, once they are.
+    ///
+    /// Cancellation: nothing is lost.
+    pub async fn at(&self) -> Instant {
+        let mut at = self.at.subscribe();
         let at = at.wait_for(Option::is_some).await;
         at.expect("this value holds the sender").expect("it was waited for")
     }

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use http::Method;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Semaphore,
@@ -14,12 +12,17 @@ use tokio::{
 };
 
 use super::{
-    Load, client,
+    Load,
+    alarm::Alarm,
+    client,
     connect::Connector,
-    progress::{Meter, Stop},
+    progress::{Meter, Open, Stop},
     record::{Failure, Record},
-    request,
+    request::Request,
+    schedule::Schedule,
     start::Start,
+    stream::Stream,
+    wire::Wire,
 };
 
 /// Clients of a thread that connect at once before the load begins: fewer than the shortest usual backlog (128), so
@@ -27,35 +30,49 @@ use super::{
 const CONNECTING: usize = 64;
 
 /// What the clients of one thread have in common.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub load: Load,
-    pub start: Arc<Start>,
+    pub request: Request,
     pub connector: Connector,
-    pub request: Bytes,
-    pub method: Method,
     pub connecting: Semaphore,
+    pub start: Arc<Start>,
+    /// `None`: the closed pace.
+    pub schedule: Option<Schedule>,
     pub meter: Meter,
     /// Never contended, since one thread runs all who use it.
     record: Mutex<Record>,
 }
 
 impl Shared {
-    pub fn new(load: Load, start: Arc<Start>, meter: Meter) -> Self {
+    pub fn new(
+        load: Load,
+        request: Request,
+        connector: Connector,
+        start: Arc<Start>,
+        schedule: Option<Schedule>,
+        meter: Meter,
+    ) -> Self {
         Self {
-            start,
-            connector: Connector::new(),
-            request: request::encode(&load),
-            method: if load.request_body == 0 {
-                Method::GET
-            } else {
-                Method::POST
-            },
+            request,
+            connector,
             connecting: Semaphore::new(CONNECTING),
+            start,
+            schedule,
             meter,
             record: Mutex::new(Record::new(&load)),
             load,
         }
+    }
+
+    /// See [`Connector::connect`].
+    pub async fn connect(&self) -> Result<Stream, Failure> {
+        self.connector.connect(&self.load).await
+    }
+
+    /// Counts a connection.
+    pub fn opened(&self) -> Open {
+        self.record().connections += 1;
+        self.meter.opened()
     }
 
     pub fn record(&self) -> MutexGuard<'_, Record> {
@@ -72,19 +89,29 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Runs `clients` of them until they end, or until `stop`.
-pub(super) fn run(runtime: &Runtime, shared: &Arc<Shared>, clients: usize, stop: &Stop) -> Record {
+/// Runs the clients of so many connections until they end, or until `stop`.
+pub(super) fn run(runtime: &Runtime, shared: &Arc<Shared>, connections: usize, stop: &Stop) -> Record {
     runtime.block_on(async {
-        let mut running = JoinSet::new();
-        for _ in 0..clients {
-            running.spawn(client::run(Arc::clone(shared)));
+        let mut clients = JoinSet::new();
+        for _ in 0..connections {
+            for wire in Wire::of_connection(shared.load.protocol, shared.load.clients) {
+                clients.spawn(client::run(Arc::clone(shared), wire));
+            }
         }
+        let run = async {
+            if let Some(schedule) = &shared.schedule {
+                schedule.run(shared.start.at().await, &Alarm::new()).await;
+            }
+            while clients.join_next().await.is_some() {}
+        };
         tokio::select! {
             biased;
             () = stop.stopped() => {}
-            () = async { while running.join_next().await.is_some() {} } => {}
+            () = run => {}
         }
-        running.shutdown().await;
+        clients.shutdown().await;
     });
-    mem::replace(&mut *shared.record(), Record::new(&shared.load))
+    let mut record = mem::replace(&mut *shared.record(), Record::new(&shared.load));
+    record.unsent = shared.schedule.as_ref().map_or(0, Schedule::unsent);
+    record
 }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 use super::*;
 use subject::Subject;
 
-fn load(address: SocketAddr) -> Load {
+pub(super) fn load(address: SocketAddr) -> Load {
     let some = |number| NonZeroUsize::new(number).expect("not zero");
     Load {
         address,
