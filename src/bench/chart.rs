@@ -85,6 +85,26 @@ impl Line {
     }
 }
 
+/// One SVG document with all charts, one below the other.
+pub fn stacked(charts: &[Chart]) -> String {
+    let palette = Palette::of(charts);
+    let height = HEIGHT * charts.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" \
+         width=\"{WIDTH}\" height=\"{height}\">\n"
+    );
+    for (index, chart) in charts.iter().enumerate() {
+        let y = HEIGHT * index as f64;
+        svg.push_str(
+            &chart
+                .svg_with(&palette)
+                .replacen("<svg ", &format!("<svg y=\"{y}\" "), 1),
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
 impl Chart {
     /// A chart of nothing so far.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
@@ -126,12 +146,23 @@ impl Chart {
                 (top + BOTTOM) / 2.0
             );
         }
-        for line in &self.lines {
-            draw_line(&mut svg, line, &palette.stroke(&line.name), &x, &y);
+        for (index, line) in self.lines.iter().enumerate() {
+            let stroke = format!(
+                " stroke-width=\"{:.1}\"{}",
+                self.width(index),
+                palette.stroke(&line.name)
+            );
+            draw_line(&mut svg, line, &stroke, &x, &y);
         }
         self.draw_marks(&mut svg, &x, &y, top);
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// Thinner from line to line, so that one that lies on another hides it only in part.
+    fn width(&self, index: usize) -> f64 {
+        let below = self.lines.len() - 1 - index;
+        2.0 + 2.0 * below as f64 / self.lines.len().max(2) as f64
     }
 
     /// What is left free above the highest value: a little, or room for what is written at moments.
@@ -273,7 +304,7 @@ fn draw_line(svg: &mut String, line: &Line, stroke: &str, x: &Projection, y: &Pr
     }
     let _ = writeln!(
         svg,
-        "<path d=\"{path}\" fill=\"none\" stroke-width=\"2\" stroke-linejoin=\"round\" stroke-linecap=\"round\"{stroke}>\
+        "<path d=\"{path}\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\"{stroke}>\
          <title>{}</title></path>",
         escape(&line.name)
     );

@@ -23,7 +23,7 @@ const LAST_LINES: usize = 20;
 pub struct Child {
     process: process::Child,
     /// Held open for as long as the child shall run.
-    _stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     /// Reads standard error: what a child writes has to be read, or it would wait for room some day. Ends with the
     /// child, and gives the last lines.
@@ -81,7 +81,7 @@ impl Child {
         let complaints = Some(thread::spawn(move || last_lines(stderr)));
         Ok(Self {
             process,
-            _stdin: stdin,
+            stdin: Some(stdin),
             stdout,
             complaints,
         })
@@ -90,6 +90,11 @@ impl Child {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Ends its standard input, and so asks it to end, if it is one that does so.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
     }
 
     /// The next line that it prints.

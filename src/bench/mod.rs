@@ -9,5 +9,6 @@ pub mod chart;
 pub mod children;
 pub mod counters;
 pub mod cpu;
+pub mod exhaust;
 pub mod load;
 pub mod sockets;

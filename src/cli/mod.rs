@@ -26,7 +26,10 @@ use clap::{Parser, Subcommand};
 
 use self::output::{is_standard_output, print, write_file};
 use crate::{
-    bench::children::ENDS_WITH_STDIN,
+    bench::{
+        children::ENDS_WITH_STDIN,
+        exhaust::{ExhaustError, inside::InsideError},
+    },
     config::{self, Config, LoadError, Problems, Rendering},
     server::{self, ServerError},
     tls::{ServerTls, TlsError},
@@ -82,6 +85,12 @@ enum CommandError {
     Output(#[source] io::Error),
     #[error("cannot write {}", file.display())]
     File { file: PathBuf, source: io::Error },
+    #[error("signals cannot be listened to")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Exhaust(#[from] ExhaustError),
+    #[error(transparent)]
+    ExhaustInside(#[from] InsideError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
@@ -148,9 +157,14 @@ impl CommandError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Load(_) | Self::Listeners(_) | Self::Sources(_) => ExitCode::from(2),
-            Self::Output(_) | Self::File { .. } | Self::Server(_) | Self::Endpoint(_) | Self::Demo(_) => {
-                ExitCode::from(1)
-            }
+            Self::Output(_)
+            | Self::File { .. }
+            | Self::Signals(_)
+            | Self::Exhaust(_)
+            | Self::ExhaustInside(_)
+            | Self::Server(_)
+            | Self::Endpoint(_)
+            | Self::Demo(_) => ExitCode::from(1),
         }
     }
 }

@@ -238,3 +238,20 @@ fn labels_of_marks_do_not_lie_on_each_other() {
     }
     assert_eq!(heights[3], 200.0);
 }
+
+#[test]
+fn charts_can_be_one_document() {
+    let chart = |name: &str| Chart {
+        lines: vec![Line::new(name, vec![(0.0, 1.0)])],
+        ..Chart::new(name, Axis::seconds(""), Axis::count(""))
+    };
+    let svg = stacked(&[chart("one"), chart("other")]);
+    let texts = read_xml(&svg);
+    let heights: Vec<_> = texts
+        .iter()
+        .filter(|(attribute, _)| attribute == "viewBox")
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(heights, ["0 0 700 560", "0 0 700 280", "0 0 700 280"]);
+    assert!(svg.contains("<svg y=\"280\" ") && svg.contains("#d55e00") && svg.contains("#0072b2"));
+}

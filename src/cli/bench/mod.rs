@@ -1,9 +1,13 @@
 //! `forebay bench`: what pooled connections are worth, measured here.
 
 mod capacity;
+mod exhaust;
 mod experiment;
+mod signals;
 
+use self::signals::stop_on_signals;
 use super::CommandError;
+use crate::bench::exhaust::INSIDE;
 
 /// Measure what pooled connections are worth on this machine
 ///
@@ -22,11 +26,17 @@ pub(super) struct BenchArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Part {
     Capacity(capacity::CapacityArgs),
+    Exhaust(exhaust::ExhaustArgs),
+    /// What `exhaust` starts where its proxies are
+    #[command(name = INSIDE, hide = true)]
+    ExhaustInside(exhaust::InsideArgs),
 }
 
 pub(super) fn run(args: BenchArgs) -> Result<(), CommandError> {
     match args.part {
         Some(Part::Capacity(args)) => capacity::run(&args),
+        Some(Part::Exhaust(args)) => exhaust::run(&args),
+        Some(Part::ExhaustInside(args)) => exhaust::run_inside(&args),
         None => experiment::run(args.experiment),
     }
 }
