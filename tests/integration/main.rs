@@ -30,6 +30,7 @@ mod keep_alive;
 mod limits;
 mod pairings;
 mod parking;
+mod peers;
 mod pipelined;
 mod pool;
 mod ports;
