@@ -16,46 +16,53 @@ const NO_PORT_BACK_OFF: Duration = Duration::from_secs(1);
 ///
 /// Cancellation: a request that was begun stays without an end in the record.
 pub(super) async fn run(shared: Arc<Shared>, wire: Wire) {
+    let (mut wire, mut patience) = (wire, Patience::new());
+    if shared.load.clients == Clients::KeepAlive {
+        connect_ahead(&shared, &mut wire, &mut patience).await;
+    }
+    let start = shared.start.ready().await;
     let mut client = Client {
         shared: &shared,
         wire,
-        patience: Patience::new(),
+        patience,
+        start,
+        end: start + shared.load.duration,
     };
-    if shared.load.clients == Clients::KeepAlive {
-        client.connect_ahead().await;
-    }
-    let start = shared.start.ready().await;
-    while let Some(due) = client.next(start).await {
+    while let Some(due) = client.next().await {
         client.request(due).await;
     }
+}
+
+/// So that the first answers are as fast as the later ones. All of them together have the time of one request.
+async fn connect_ahead(shared: &Shared, wire: &mut Wire, patience: &mut Patience) {
+    let deadline = Instant::now() + shared.load.timeout;
+    let connect = async {
+        let turn = shared.connecting.acquire().await;
+        let _turn = turn.expect("it is never closed");
+        wire.connect_ahead(shared).await;
+    };
+    patience.until(deadline, connect).await;
 }
 
 struct Client<'a> {
     shared: &'a Shared,
     wire: Wire,
     patience: Patience,
+    start: Instant,
+    /// No request is begun from then on.
+    end: Instant,
 }
 
 impl Client<'_> {
-    /// So that the first answers are as fast as the later ones.
-    async fn connect_ahead(&mut self) {
-        let turn = self.shared.connecting.acquire().await;
-        let _turn = turn.expect("it is never closed");
-        let deadline = Instant::now() + self.shared.load.timeout;
-        self.patience
-            .until(deadline, self.wire.connect_ahead(self.shared))
-            .await;
-    }
-
     /// Waits for the next request; gives the time at which it was due. `None`: there is none any more.
-    async fn next(&mut self, start: Instant) -> Option<Instant> {
+    async fn next(&mut self) -> Option<Instant> {
         let Some(schedule) = &self.shared.schedule else {
             let now = Instant::now();
-            return (now < start + self.shared.load.duration).then_some(now);
+            return (now < self.end).then_some(now);
         };
         tokio::select! {
             biased;
-            due = schedule.take() => due.map(|due| start + due),
+            due = schedule.take() => due.map(|due| self.start + due),
             () = self.wire.watch() => None,
         }
     }
@@ -75,11 +82,12 @@ impl Client<'_> {
             }
             Err(failure) => {
                 shared.fail(failure);
-                match failure {
-                    Failure::Connect => time::sleep(CONNECT_BACK_OFF).await,
-                    Failure::NoPort => time::sleep(NO_PORT_BACK_OFF).await,
-                    _ => {}
-                }
+                let back_off = match failure {
+                    Failure::Connect => CONNECT_BACK_OFF,
+                    Failure::NoPort => NO_PORT_BACK_OFF,
+                    _ => return,
+                };
+                time::sleep_until(self.end.min(Instant::now() + back_off)).await;
             }
         }
     }

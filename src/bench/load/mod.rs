@@ -1,4 +1,22 @@
 //! Makes load: clients that send requests to one address, and a record of what came back.
+//!
+//! # What is counted?
+//!
+//! Each request that a client takes on, once: answered, or an error with its reason, or cut off where the load is stopped
+//! before its time. Nothing is tried again: a request that a connection fails under is an error, as it would be to one
+//! who sends it.
+//!
+//! # From when does latency count?
+//!
+//! At the closed pace from when the client turns to the request, with the time to connect where it has to. At the open
+//! pace from when the request was due, with the wait for a client that is free. A subject that stands still for a second
+//! is so seen by every request of that second, where clients that wait for it would have sent one each and called the
+//! others fast.
+//!
+//! # Whose limit is it?
+//!
+//! Clients give source ports back at once, without TIME_WAIT, so that they do not run out of them before the subject
+//! does. What the machine of the load lacks all the same has a name of its own: [`Errors::no_port`], [`LoadError`].
 
 mod alarm;
 mod answer;
@@ -35,6 +53,9 @@ use crate::{net::sockopt, tls::TlsError};
 /// Open files of the process that are no connections of the load: event queues, timers, pipes, logs.
 const FILES_BESIDE: u64 = 64;
 
+/// Longer is as good as for ever, and can still be added to the time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What is sent, by how many, and where to.
 #[derive(Debug, Clone)]
 pub struct Load {
@@ -51,7 +72,8 @@ pub struct Load {
     pub pace: Pace,
     /// Bytes of the body of each request; none: GET, else POST.
     pub request_body: usize,
-    /// A request that has no whole answer by then is given up, with its connection.
+    /// From when a client turns to a request, with the time to connect. One that has no whole answer by then is given up
+    /// with its connection; over HTTP/2 the others on that connection may still end.
     pub timeout: Duration,
     pub duration: Duration,
 }
@@ -59,14 +81,15 @@ pub struct Load {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
     Off,
-    /// Whoever answers is believed: this measures, it does not protect.
+    /// Whoever answers is believed: this measures, it does not protect. Every handshake is a full one.
     Tls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
-    /// Requests at once on each connection. In the clear with prior knowledge.
+    /// Requests at once on each connection that is kept. In the clear with prior knowledge; over TLS the subject has to
+    /// choose it (RFC 9113 3.3), else there is no connection.
     Http2 {
         streams: NonZeroUsize,
     },
@@ -85,7 +108,8 @@ pub enum Pace {
     Closed,
     /// Requests per second over all clients, due at even times whether or not the last one is answered. Latency counts
     /// from the time that a request was due, so that a pause of the subject is not hidden by clients that wait for it
-    /// (coordinated omission).
+    /// (coordinated omission). Those that are due wait in order; what then still waits at the end of the duration is
+    /// never sent.
     Open(f64),
 }
 
@@ -112,9 +136,11 @@ pub struct Outcome {
 /// Requests that were not answered, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Errors {
-    /// No connection to the subject.
+    /// No connection to the subject, also by the timeout or since the TLS handshake failed. The client then waits for
+    /// 100 ms.
     pub connect: u64,
-    /// No connection since no source port was left on the client's side: the load's own limit, not the subject's.
+    /// No connection since no source port was left on the client's side: the load's own limit, not the subject's. The
+    /// client then waits for 1 s.
     pub no_port: u64,
     /// The connection ended, or what came was no answer.
     pub broken: u64,
@@ -169,6 +195,11 @@ pub enum LoadError {
 /// # Errors
 /// See [`LoadError`]. What the subject does is no error, but part of the outcome.
 pub fn run(load: &Load, progress: &Progress, stop: &Stop) -> Result<Outcome, LoadError> {
+    let load = &Load {
+        timeout: load.timeout.min(LONGEST),
+        duration: load.duration.min(LONGEST),
+        ..load.clone()
+    };
     let request = Request::new(load)?;
     let connector = Connector::new(load)?;
     check_rate(load.pace)?;

@@ -12,7 +12,7 @@ use super::{
 /// The connection of one client, or its part in one; opened when it is needed.
 #[derive(Debug)]
 pub(super) enum Wire {
-    Http1(Option<Http1>),
+    Http1(Option<Box<Http1>>),
     Http2(Arc<http2::Session>),
 }
 
@@ -40,7 +40,7 @@ impl Wire {
     /// Cancellation: a connection half open is closed.
     pub async fn connect_ahead(&mut self, shared: &Shared) {
         match self {
-            Self::Http1(connection) => *connection = Http1::open(shared).await.ok(),
+            Self::Http1(connection) => *connection = Http1::open(shared).await.map(Box::new).ok(),
             Self::Http2(session) => drop(session.sender(shared).await),
         }
     }
@@ -62,7 +62,7 @@ impl Wire {
                 // Taken, so that it comes back only with the end of an answer.
                 let mut http1 = match kept.take() {
                     Some(http1) => http1,
-                    None => connected(patience.until(deadline, Http1::open(shared)).await)?,
+                    None => Box::new(connected(patience.until(deadline, Http1::open(shared)).await)?),
                 };
                 let exchange = http1.connection.exchange(&shared.request.bytes);
                 let answer = answered(patience.until(deadline, exchange).await)?;
@@ -87,7 +87,8 @@ impl Wire {
     pub async fn close(&mut self) {
         match self {
             Self::Http1(connection) => {
-                if let Some(Http1 { connection, open }) = connection.take() {
+                if let Some(http1) = connection.take() {
+                    let Http1 { connection, open } = *http1;
                     connection.close().await;
                     drop(open);
                 }

@@ -61,7 +61,8 @@ fn all_streams_are_on_their_way_at_once() {
 
 #[test]
 fn each_failure_of_a_stream_has_its_name() {
-    let cases: [(fn(u64) -> Reaction, fn(&Errors) -> u64); 4] = [
+    type React = fn(u64) -> Reaction;
+    let cases: [(React, Count); 4] = [
         (|_| End, |errors| errors.broken),
         (|_| Silence, |errors| errors.timeout),
         (|_| Status(404, 1), |errors| errors.status_4xx),

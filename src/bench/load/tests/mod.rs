@@ -11,6 +11,9 @@ use subject::{
     Subject,
 };
 
+/// One of the kinds of errors.
+type Count = fn(&Errors) -> u64;
+
 const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 /// Four clients in two threads for a fifth of a second.
@@ -96,7 +99,7 @@ fn bodies_are_sent_whole() {
 
 #[test]
 fn each_failure_has_its_name() {
-    let cases: [(&str, Reaction, fn(&Errors) -> u64); 7] = [
+    let cases: [(&str, Reaction, Count); 7] = [
         ("closed", End, |errors| errors.broken),
         (
             "cut short",
@@ -158,8 +161,7 @@ fn a_subject_that_is_not_there_is_not_asked_without_a_pause() {
 fn a_load_that_is_stopped_counts_what_was_on_its_way() {
     let subject = Subject::new(|number| if number < 10 { Bytes(HELLO) } else { Silence });
     let mut load = subject.load();
-    load.duration = Duration::from_secs(3600);
-    load.timeout = Duration::from_secs(3600);
+    (load.duration, load.timeout) = (Duration::MAX, Duration::MAX);
     let (progress, stop) = (Progress::new(), Stop::new());
     let outcome = thread::scope(|scope| {
         let running = scope.spawn(|| run(&load, &progress, &stop));
