@@ -177,19 +177,26 @@ fn what_a_killed_one_leaves_goes_with_the_next_and_nothing_else_does() {
     if !can_make_namespaces() {
         return;
     }
+    let folder = tempfile::tempdir().expect("a folder");
     let mut killed = Exhaust::new(&["--ports", "50", "--duration", "10m"]);
+    killed.command.env("TMPDIR", folder.path());
     let mut child = killed.start();
     let id = child.id();
     eventually("the load has begun", || killed.is_under_load());
+    assert_eq!(
+        fs::read_dir(folder.path()).map(Iterator::count).ok(),
+        Some(0),
+        "files would remain"
+    );
+    assert_eq!(namespaces_of(id).len(), 2);
     send("KILL", &child);
     child.wait().expect("it ends");
-    // Its children end by themselves, and the namespaces remain.
+    // Its children end by themselves. The namespaces remain, unless another test has found them already.
     eventually("no process is left", || killed.processes().is_empty());
-    assert_eq!(namespaces_of(id).len(), 2);
     // The process 1 always runs, and has been started at this time.
     let stat = fs::read_to_string("/proc/1/stat").expect("process 1 runs");
     let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19));
-    let foreign = format!("forebay-bench-1-{}-proxy", started.expect("it has a time"));
+    let foreign = format!("forebay-bench-1-{}-{}", started.expect("it has a time"), unique());
     let ip = |verb: &str| Command::new("ip").args(["netns", verb, &foreign]).status();
     assert!(ip("add").is_ok_and(|status| status.success()));
     Exhaust::new(&["--ports", "50", "--duration", "1s"]).output();

@@ -82,6 +82,8 @@ impl Plan {
             running.push(child);
             targets.push(target);
         }
+        // They have been read, and so not even a kill from here on leaves a file.
+        drop(folder);
         let task = Task {
             targets,
             rate: self.rate,

@@ -27,12 +27,12 @@ const SHARE_PER_SECOND: f64 = 0.25;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Columns:
-  requests, answered, failed  requests of clients
-  connections                 connections to the endpoint that the proxy has opened
-  ports                       source ports towards the endpoint, the most at one moment
-  TIME_WAIT                   of these, held by connections that are closed
-  EADDRNOTAVAIL               times that the kernel had no port for the proxy
-  at last                     requests answered per second in the last second
+  answered, failed  requests of clients
+  connections       connections to the endpoint that the proxy has opened
+  ports             source ports that it holds towards the endpoint, the most at one moment
+  TIME_WAIT         those that are held by connections which it has closed, the most at one moment
+  EADDRNOTAVAIL     times that the kernel had no port for it
+  at last           requests answered per second in the last second
 
 Examples:
   sudo forebay bench exhaust
