@@ -24,7 +24,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use self::output::{is_standard_output, print, write_file};
+use self::output::{check_writable, is_standard_output, print, write_file};
 use crate::{
     bench::{
         children::ENDS_WITH_STDIN,

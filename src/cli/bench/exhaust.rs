@@ -11,7 +11,7 @@ use crate::{
         exhaust::{ExhaustError, Plan, Scene, inside, story::Story},
         load::Stop,
     },
-    cli::{CommandError, check::parse_rate, eprint_line, is_standard_output, print, write_file},
+    cli::{CommandError, check::parse_rate, check_writable, eprint_line, is_standard_output, print, write_file},
     net::Kernel,
 };
 
@@ -96,6 +96,9 @@ pub(super) fn run_inside(args: &InsideArgs) -> Result<(), CommandError> {
 
 pub(super) fn run(args: &ExhaustArgs) -> Result<(), CommandError> {
     let stop = stop_on_signals().map_err(CommandError::Signals)?;
+    for file in [&args.plot, &args.json].into_iter().flatten() {
+        check_writable(file)?;
+    }
     let story = args.story(&stop)?;
     let kernel = Kernel::read();
     if let Some(file) = &args.plot {
@@ -124,7 +127,9 @@ impl ExhaustArgs {
         let advance = |_| ();
         match plan.run(stop, advance) {
             Err(ExhaustError::Namespace(error)) if error.is_of_rights() => {
-                eprint_line(&format!("forebay: {error}; as root, all of it could be shown"));
+                eprint_line(&format!(
+                    "forebay: {error}; as root (in a container: with SYS_ADMIN) it would show all"
+                ));
                 eprint_line("forebay: what follows runs on the loopback interface, with this machine's source ports");
                 let scene = Scene::Loopback;
                 Plan { scene, ..plan }.run(stop, advance)
