@@ -4,6 +4,7 @@
 //! stands in, light or dark. Alone it follows the reader's preference.
 
 mod axis;
+mod page;
 mod palette;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::fmt::Write;
 
 pub use axis::{Axis, Scale, Unit};
 use axis::{Projection, Tick};
+pub use page::page;
 pub use palette::Palette;
 
 const WIDTH: f64 = 700.0;

@@ -240,6 +240,20 @@ fn labels_of_marks_do_not_lie_on_each_other() {
 }
 
 #[test]
+fn a_page_needs_nothing_from_elsewhere() {
+    let chart = Chart::new("<a>", Axis::seconds(""), Axis::count(""));
+    let html = page("ports & more", "  1 < 2\n", &[chart]);
+    assert!(
+        html.contains("<h1>ports &amp; more</h1>") && html.contains("<pre>\n  1 &lt; 2\n</pre>"),
+        "{html}"
+    );
+    assert!(html.contains(">&lt;a&gt;</text>"), "{html}");
+    let namespace = "http://www.w3.org/2000/svg";
+    assert_eq!(html.matches("http").count(), html.matches(namespace).count(), "{html}");
+    assert!(!html.contains("src=") && !html.contains("href="), "{html}");
+}
+
+#[test]
 fn charts_can_be_one_document() {
     let chart = |name: &str| Chart {
         lines: vec![Line::new(name, vec![(0.0, 1.0)])],

@@ -114,8 +114,11 @@ impl Story {
 
     /// How much a count grew per second, at each look from the first window on.
     fn rates(&self, index: usize, count: fn(&Seen) -> u64) -> Vec<(f64, f64)> {
-        let seen: Vec<_> = self.seen(index).map(|(at, seen)| (at, count(seen))).collect();
-        let window = seen.last().map_or(WINDOW, |(length, _)| WINDOW.max(PART * length));
+        // The last look may come when the load is over.
+        let length = self.plan.duration.as_secs_f64();
+        let during = self.seen(index).filter(|(at, _)| *at <= length);
+        let seen: Vec<_> = during.map(|(at, seen)| (at, count(seen))).collect();
+        let window = WINDOW.max(PART * length);
         let mut first = 0;
         let rate = |&(at, now): &(f64, u64)| {
             while at - seen[first].0 > window * 1.1 {

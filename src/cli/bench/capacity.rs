@@ -11,7 +11,7 @@ use clap::{
 };
 
 use crate::{
-    bench::capacity::Question,
+    bench::{capacity::Question, chart::page},
     cli::{CommandError, check::parse_rate, is_standard_output, print, write_file},
     config::Close,
     net::Kernel,
@@ -97,6 +97,9 @@ pub(super) struct CapacityArgs {
     /// Write the ports in use over time as a chart (SVG)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Write the table with charts, as an HTML page
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Write all figures, as JSON; "-" is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -166,10 +169,19 @@ pub(super) fn run(args: &CapacityArgs) -> Result<(), CommandError> {
     if let Some(file) = &args.json {
         write_file(file, &report::json(&question, &answers))?;
     }
-    if args.json.as_deref().is_some_and(is_standard_output) {
+    let table = report::table(args, &question, &answers, &kernel);
+    if let Some(file) = &args.page {
+        let charts = [
+            charts::ports_over_time(&question, &answers),
+            charts::ports_by_rate(&question),
+        ];
+        write_file(file, &page("Source ports, as reckoned", &table, &charts))?;
+    }
+    let files = [&args.plot, &args.page, &args.json];
+    if files.into_iter().flatten().any(|file| is_standard_output(file)) {
         return Ok(());
     }
-    print(&report::table(args, &question, &answers, &kernel))
+    print(&table)
 }
 
 impl CapacityArgs {

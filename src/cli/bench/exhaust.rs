@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use super::stop_on_signals;
 use crate::{
     bench::{
-        chart::stacked,
+        chart::{page, stacked},
         exhaust::{ExhaustError, Plan, Scene, inside, story::Story},
         load::Stop,
     },
@@ -36,7 +36,7 @@ Columns:
 
 Examples:
   sudo forebay bench exhaust
-  sudo forebay bench exhaust --plot exhaust.svg
+  sudo forebay bench exhaust --page exhaust.html
   sudo forebay bench exhaust --duration 130s
       Long enough to see the ports come back a minute later, and go again
   forebay bench exhaust --loopback")]
@@ -56,6 +56,9 @@ pub(super) struct ExhaustArgs {
     /// Write requests, errors, TIME_WAIT and ports over time as charts (SVG)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Write the table with the charts, as an HTML page
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Write all figures, as JSON; "-" is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -96,7 +99,8 @@ pub(super) fn run_inside(args: &InsideArgs) -> Result<(), CommandError> {
 
 pub(super) fn run(args: &ExhaustArgs) -> Result<(), CommandError> {
     let stop = stop_on_signals().map_err(CommandError::Signals)?;
-    for file in [&args.plot, &args.json].into_iter().flatten() {
+    let files = [&args.plot, &args.page, &args.json];
+    for file in files.into_iter().flatten() {
         check_writable(file)?;
     }
     let story = args.story(&stop)?;
@@ -107,11 +111,17 @@ pub(super) fn run(args: &ExhaustArgs) -> Result<(), CommandError> {
     if let Some(file) = &args.json {
         write_file(file, &report::json(&story, &kernel))?;
     }
-    let has_standard_output = |file: &Option<PathBuf>| file.as_deref().is_some_and(is_standard_output);
-    if has_standard_output(&args.json) || has_standard_output(&args.plot) {
+    let text = report::text(&story, &kernel);
+    if let Some(file) = &args.page {
+        write_file(
+            file,
+            &page("How source ports run out, and how they do not", &text, &story.charts()),
+        )?;
+    }
+    if files.into_iter().flatten().any(|file| is_standard_output(file)) {
         return Ok(());
     }
-    print(&report::text(&story, &kernel))
+    print(&text)
 }
 
 impl ExhaustArgs {
