@@ -116,7 +116,7 @@ async fn active<S: Stream, H: Handle>(
             opened.replace(Some(tunnel));
         })
     });
-    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http1);
+    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http1, Rc::clone(&client));
     let mut connection = Builder::new()
         .half_close(S::HALF_CLOSE)
         .max_headers(limits.max_headers)

@@ -33,10 +33,10 @@ mod state;
 mod tls_failure;
 mod tunnel;
 
-use std::{cell::OnceCell, convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::OnceCell, convert::Infallible, future::Future, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 
@@ -49,6 +49,7 @@ pub use refusal::Refusal;
 pub use tls_failure::{TlsFailure, TlsFailures};
 
 use crate::{
+    net::Shortcut,
     tls::{ClientFields, ServerTls},
     tunnel::Side,
 };
@@ -109,6 +110,8 @@ pub struct Client {
     pub listener: Arc<Listener>,
     pub tls: Option<ClientTls>,
     arrival: OnceCell<Arc<SocketAddr>>,
+    /// Once it has been asked for.
+    shortcut: OnceCell<Rc<Shortcut>>,
     /// Where all its requests are sent on to: `https://` on this port.
     pub redirect_to_https: Option<u16>,
     /// Longest time without a byte of a request body that is waited for.
@@ -140,6 +143,13 @@ impl Client {
         self.arrival.get_or_init(|| Arc::new(self.listener.address))
     }
 
+    /// The way on which parts of an answer to a request of this version may reach the client without coming up to us.
+    pub fn shortcut(&self, version: Version) -> Option<&Rc<Shortcut>> {
+        // TLS and HTTP/2 have to see what they wrap.
+        let is_bare = self.tls.is_none() && version < Version::HTTP_2;
+        is_bare.then(|| self.shortcut.get_or_init(Rc::default))
+    }
+
     fn new(
         address: SocketAddr,
         arrival: Option<Arc<SocketAddr>>,
@@ -153,6 +163,7 @@ impl Client {
             listener: Arc::clone(&local.listener),
             tls,
             arrival: arrival.map_or_else(OnceCell::new, OnceCell::from),
+            shortcut: OnceCell::new(),
             redirect_to_https: local.config.redirect_to_https,
             body_stall: local.config.timeouts.body_stall,
             write_stall: local.config.timeouts.write_stall,

@@ -4,7 +4,9 @@ mod connect;
 mod kernel;
 mod listen;
 mod local;
+mod pipe;
 pub mod proxy_protocol;
+mod shortcut;
 mod sock_diag;
 #[allow(unsafe_code)]
 pub mod sockopt;
@@ -15,6 +17,7 @@ pub use connect::{ConnectOptions, OpenError, connect, local_port_range};
 pub use kernel::{Kernel, TcpCounters, supports_local_port_range};
 pub use listen::bind;
 pub use local::{Reach, check_source, source_towards};
+pub use shortcut::{Shortcut, Taken, stands_in};
 pub use sock_diag::{TcpSocketRow, TcpState, tcp_sockets, time_wait_total};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;

@@ -1,9 +1,10 @@
-//! Socket options, process limits and the allocator's housekeeping, which no crate offers safely: the only file where
-//! `unsafe` is allowed.
+//! Socket options, pipes, process limits and the allocator's housekeeping, which no crate offers safely: the only file
+//! where `unsafe` is allowed.
 
 use std::{
     io, mem,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    ptr,
 };
 
 /// `IP_LOCAL_PORT_RANGE` of `linux/in.h` (Linux 6.3); libc does not name it.
@@ -91,8 +92,50 @@ fn set<T>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: T) -
     }
 }
 
-/// Raises the soft limit on open files to the hard limit; gives the limit now in force.
-pub fn raise_open_file_limit() -> io::Result<u64> {
+/// A pipe that holds `capacity` bytes and never waits: the end to read from, and the one to write to.
+///
+/// # Errors
+/// No descriptor is left, or `EPERM` where the user has more than `pipe-user-pages-soft` already.
+pub fn pipe(capacity: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` is a valid, exclusive place for the kernel to write two descriptors to.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened both, and nobody else knows of them.
+    let [from, to] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    let capacity = libc::c_int::try_from(capacity).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open for the length of the call, since `to` owns it; the command takes an integer.
+    if unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETPIPE_SZ, capacity) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((from, to))
+}
+
+/// Moves up to `length` bytes without copying them, where one of the two is a pipe and neither waits; gives how many.
+/// None are the end of what `from` has.
+pub fn splice(from: impl AsFd, to: impl AsFd, length: usize) -> io::Result<usize> {
+    // SAFETY: both descriptors are open for the length of the call, since `from` and `to` lend them; without offsets the
+    // kernel touches no memory of ours.
+    let moved = unsafe {
+        libc::splice(
+            from.as_fd().as_raw_fd(),
+            ptr::null_mut(),
+            to.as_fd().as_raw_fd(),
+            ptr::null_mut(),
+            length,
+            libc::SPLICE_F_NONBLOCK,
+        )
+    };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+/// The soft limit on open files.
+pub fn open_file_limit() -> io::Result<u64> {
+    Ok(open_file_limits()?.rlim_cur)
+}
+
+fn open_file_limits() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -101,6 +144,12 @@ pub fn raise_open_file_limit() -> io::Result<u64> {
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(limit)
+}
+
+/// Raises the soft limit on open files to the hard limit; gives the limit now in force.
+pub fn raise_open_file_limit() -> io::Result<u64> {
+    let mut limit = open_file_limits()?;
     if limit.rlim_cur < limit.rlim_max {
         limit.rlim_cur = limit.rlim_max;
         // SAFETY: `limit` is a valid `rlimit` that the kernel only reads.

@@ -207,7 +207,14 @@ impl Proxy {
                 account.note_grpc(&answer.headers);
                 let mut response = match answer.body.into_tunnel() {
                     Ok(endpoint) => tunnel(endpoint, to),
-                    Err(body) => Response::new(Source::Endpoint(body)),
+                    Err(mut body) => {
+                        if body.is_long()
+                            && let Some(shortcut) = client.shortcut(version)
+                        {
+                            body.take_shortcut(shortcut);
+                        }
+                        Response::new(Source::Endpoint(body))
+                    }
                 };
                 *response.status_mut() = answer.status;
                 *response.headers_mut() = answer.headers;

@@ -67,7 +67,7 @@ pub(super) fn start<S: Stream, H: Handle>(
     guest: Box<Guest>,
 ) {
     state.begin_idle();
-    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http2);
+    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http2, Rc::clone(&client));
     let wire = Wire::new(io, Rc::clone(&state));
     // Boxed, as all tasks of clients.
     tokio::task::spawn_local(Box::pin(async move {

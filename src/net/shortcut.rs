@@ -1,0 +1,136 @@
+//! Bytes on their way from one socket to another that do not come up to us.
+//!
+//! They are spliced into a pipe of the kernel and out of it. What stands between the two sockets, an HTTP engine above
+//! all, gets stand-ins: bytes of the same number, which it counts, queues and writes as it does with any others. When they
+//! are to be written, what they stand for goes out in their place.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{
+    pipe::{CAPACITY, Pipe, rest},
+    sockopt,
+};
+
+/// Told by its address. It is never read, so that it takes no memory, and never changed.
+static STAND_IN: [u8; CAPACITY] = [0; CAPACITY];
+
+/// One way, which ends at one socket.
+#[derive(Debug, Default)]
+pub struct Shortcut {
+    /// Invariant: what stands in for it has been given to somebody who will write it here, and there is no other.
+    held: RefCell<Option<Held>>,
+    /// Whether somebody waits until nothing is held.
+    awaited: Cell<Awaited>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Awaited {
+    #[default]
+    No,
+    Yes,
+}
+
+#[derive(Debug)]
+struct Held {
+    pipe: Pipe,
+    bytes: usize,
+}
+
+/// What was taken of a socket.
+#[derive(Debug)]
+pub enum Taken {
+    /// These stand in for it; none are the end.
+    Bytes(Bytes),
+    /// What was taken before has not gone out. The task is woken when it has.
+    Occupied,
+    /// Nothing: there is no pipe to be had, and the bytes have to be read.
+    NoPipe,
+}
+
+/// Whether these are to be written with [`Shortcut::poll_write`].
+pub fn stands_in(bytes: &[u8]) -> bool {
+    STAND_IN.as_ptr_range().contains(&bytes.as_ptr())
+}
+
+impl Shortcut {
+    /// Takes up to `limit` bytes, and not more than a pipe holds. The calling task must be the one that writes them.
+    ///
+    /// # Errors
+    /// As a read.
+    pub fn poll_take(&self, from: &TcpStream, limit: u64, context: &mut Context<'_>) -> Poll<io::Result<Taken>> {
+        // A pipe that holds something may be full though it holds less than its capacity, which looks as if the socket
+        // had nothing more.
+        if self.held.borrow().is_some() {
+            self.awaited.set(Awaited::Yes);
+            return Poll::Ready(Ok(Taken::Occupied));
+        }
+        let length = usize::try_from(limit).unwrap_or(CAPACITY).min(CAPACITY);
+        loop {
+            ready!(from.poll_read_ready(context))?;
+            let Some(pipe) = Pipe::take() else {
+                return Poll::Ready(Ok(Taken::NoPipe));
+            };
+            match from.try_io(Interest::READABLE, || sockopt::splice(from, &pipe.to, length)) {
+                Ok(bytes) if bytes > 0 => {
+                    self.held.replace(Some(Held { pipe, bytes }));
+                    return Poll::Ready(Ok(Taken::Bytes(Bytes::from_static(&STAND_IN[..bytes]))));
+                }
+                result => {
+                    pipe.give_back();
+                    match result {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) if is_refusal(&error) => {
+                            rest(&error);
+                            return Poll::Ready(Ok(Taken::NoPipe));
+                        }
+                        result => return Poll::Ready(result.map(|_| Taken::Bytes(Bytes::new()))),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what these bytes stand in for.
+    ///
+    /// # Errors
+    /// As a write.
+    pub fn poll_write(&self, to: &TcpStream, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut place = self.held.borrow_mut();
+        let Some(held) = &mut *place else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        };
+        loop {
+            ready!(to.poll_write_ready(context))?;
+            let length = held.bytes.min(bytes.len());
+            match to.try_io(Interest::WRITABLE, || sockopt::splice(&held.pipe.from, to, length)) {
+                Ok(written) => {
+                    held.bytes -= written;
+                    if held.bytes == 0
+                        && let Some(Held { pipe, .. }) = place.take()
+                    {
+                        pipe.give_back();
+                        if self.awaited.take() == Awaited::Yes {
+                            context.waker().wake_by_ref();
+                        }
+                    }
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// Whether the system cannot do it, as some that only look like Linux.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(libc::EPERM)
+}
