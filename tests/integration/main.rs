@@ -27,6 +27,7 @@ mod http2_floods;
 mod http2_violations;
 mod interim;
 mod keep_alive;
+mod large_bodies;
 mod limits;
 mod pairings;
 mod parking;
