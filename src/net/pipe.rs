@@ -53,7 +53,8 @@ impl Pipe {
                 Some(Self { from, to })
             }
             Err(error) => {
-                rest(&error);
+                tracing::debug!(%error, "there is no pipe to be had");
+                RESTS_UNTIL.set(Some(Instant::now() + REST));
                 None
             }
         }
@@ -65,10 +66,11 @@ impl Pipe {
     }
 }
 
-/// Closes those that nobody uses, and takes none for a while: the kernel does not do what they are for.
-pub(super) fn rest(error: &io::Error) {
-    tracing::debug!(%error, "no bytes can be passed on without copying them");
+/// The kernel cannot do what pipes are for; none is given for a while.
+pub(super) fn refused(error: &io::Error) {
+    tracing::debug!(%error, "nothing can be spliced here");
     RESTS_UNTIL.set(Some(Instant::now() + REST));
+    drop(IDLE.take());
 }
 
 fn limit() -> usize {

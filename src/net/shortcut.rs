@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
-    pipe::{CAPACITY, Pipe, rest},
+    pipe::{self, CAPACITY, Pipe},
     sockopt,
 };
 
@@ -87,7 +87,7 @@ impl Shortcut {
                     match result {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) if is_refusal(&error) => {
-                            rest(&error);
+                            pipe::refused(&error);
                             return Poll::Ready(Ok(Taken::NoPipe));
                         }
                         result => return Poll::Ready(result.map(|_| Taken::Bytes(Bytes::new()))),

@@ -208,11 +208,7 @@ impl Proxy {
                 let mut response = match answer.body.into_tunnel() {
                     Ok(endpoint) => tunnel(endpoint, to),
                     Err(mut body) => {
-                        if body.is_long()
-                            && let Some(shortcut) = client.shortcut(version)
-                        {
-                            body.take_shortcut(shortcut);
-                        }
+                        body.shorten(|| client.shortcut(version));
                         Response::new(Source::Endpoint(body))
                     }
                 };

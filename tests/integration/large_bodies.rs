@@ -125,6 +125,29 @@ fn every_length_around_the_borders_comes_whole() {
 }
 
 #[test]
+fn a_body_that_comes_in_pieces_of_all_sizes_comes_whole() {
+    let endpoint = Endpoint::start(|exchange| {
+        let body = body_of(exchange.target());
+        exchange.send(&head(LARGE));
+        let mut rest = &body[..];
+        for size in [1, 100, 5_000, 20_000, 70_000, 300_000].into_iter().cycle() {
+            let (piece, behind) = rest.split_at(rest.len().min(size));
+            exchange.send(piece);
+            rest = behind;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let mut client = proxy.connect();
+    for target in ["/a", "/b"] {
+        assert_same(&client.get(target).body, &body_of(target), target);
+    }
+    assert_eq!(endpoint.opened(), 1);
+}
+
+#[test]
 fn a_slow_client_gets_every_byte_in_its_place() {
     let endpoint = large();
     let proxy = Proxy::in_front_of(&endpoint).start();
@@ -306,16 +329,16 @@ fn many_clients_at_once_need_no_more_descriptors_than_there_are() {
     }
     let gate = Gate::default();
     let endpoint = Endpoint::start({
-        let (gate, body) = (gate.clone(), Arc::new(pattern(LARGE)));
+        let (gate, body) = (gate.clone(), Arc::new(pattern(MEBIBYTE)));
         move |exchange| {
-            exchange.send(&head(LARGE));
+            exchange.send(&head(MEBIBYTE));
             gate.wait();
             exchange.send(&body);
         }
     });
     let limited = ["prlimit", "--nofile=160:160"];
     let proxy = Proxy::in_front_of(&endpoint).workers(1).under(&limited).start();
-    let expected = pattern(LARGE);
+    let expected = pattern(MEBIBYTE);
     thread::scope(|scope| {
         for _ in 0..30 {
             scope.spawn(|| {
@@ -323,7 +346,7 @@ fn many_clients_at_once_need_no_more_descriptors_than_there_are() {
                 client.send(get("/"));
                 let head = client.read_head().expect("the head comes");
                 assert!(head.start.contains("200"), "{}", head.start);
-                assert_same(&client.read_exactly(LARGE), &expected, "one of many");
+                assert_same(&client.read_exactly(MEBIBYTE), &expected, "one of many");
             });
         }
         endpoint.wait_requests(30);
