@@ -7,7 +7,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, thread, time::Duration};
 
 use super::*;
 use subject::{
-    Reaction::{self, Bytes, End, Last, Silence},
+    Reaction::{self, Bytes, End, Last, Late, Silence},
     Subject,
 };
 
@@ -190,6 +190,19 @@ fn an_open_load_accounts_for_every_request_that_was_due() {
         assert_eq!(outcome.answered, subject.requests() - before);
         assert_eq!(outcome.answered + outcome.unsent, 200);
     }
+}
+
+#[test]
+fn a_pause_of_the_subject_is_in_the_latency_of_those_that_were_due_meanwhile() {
+    let subject = Subject::new(|number| match number {
+        0 => Late(Duration::from_millis(200), HELLO),
+        _ => Bytes(HELLO),
+    });
+    let mut load = subject.load();
+    (load.pace, load.duration, load.connections) = (Pace::Open(200.0), Duration::from_secs(1), some(1));
+    let outcome = outcome(&load, &subject);
+    // One every 5 ms of the first 100 ms, none answered before 200 ms.
+    assert!(outcome.latency.count_between(100_000, u64::MAX) >= 20);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     runtime::Builder,
+    time,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +49,8 @@ pub(super) enum Reaction {
     Last(&'static str),
     /// An answer with this status and so many bytes. HTTP/2 only.
     Status(u16, usize),
+    /// These bytes after so long, in which no other request of the connection is read. HTTP/1 only.
+    Late(Duration, &'static str),
     Silence,
     /// The connection is closed, or the stream reset.
     End,
@@ -148,6 +152,10 @@ impl Server {
                     stream.write_all(bytes.as_bytes()).await?;
                     break;
                 }
+                Reaction::Late(pause, bytes) => {
+                    time::sleep(pause).await;
+                    stream.write_all(bytes.as_bytes()).await?;
+                }
                 Reaction::Silence => pending().await,
                 Reaction::End => break,
                 Reaction::Status(..) => panic!("HTTP/2 only"),
@@ -208,7 +216,7 @@ impl Server {
                     }
                     Reaction::Silence => pending().await,
                     Reaction::End => respond.send_reset(h2::Reason::INTERNAL_ERROR),
-                    Reaction::Bytes(_) | Reaction::Last(_) => panic!("HTTP/1 only"),
+                    Reaction::Bytes(_) | Reaction::Last(_) | Reaction::Late(..) => panic!("HTTP/1 only"),
                 }
             });
         }
