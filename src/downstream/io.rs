@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Client, raw::TooLarge, state::State};
+use super::{
+    Client,
+    raw::TooLarge,
+    state::{ClientEnd, State},
+};
 use crate::net;
 
 /// Up to here a head and its body are copied together and written by `send`, which costs 0.3 µs less than `writev`.
@@ -80,14 +84,15 @@ pub(super) struct ClientIo<S> {
     client: Rc<Client>,
 }
 
-/// Looks whether the client has closed its side, without taking anything of what it may have sent. No system call
-/// unless the reactor has seen something.
-pub(super) fn poll_ended(tcp: &TcpStream, context: &mut Context<'_>) -> bool {
+/// Looks whether the client has ended its side, without taking anything of what it may have sent. No system call unless
+/// the reactor has seen something.
+fn poll_ended(tcp: &TcpStream, context: &mut Context<'_>) -> Option<ClientEnd> {
     let mut byte = [0];
-    matches!(
-        tcp.poll_peek(context, &mut ReadBuf::new(&mut byte)),
-        Poll::Ready(Ok(0) | Err(_))
-    )
+    match tcp.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+        Poll::Ready(Ok(0)) => Some(ClientEnd::Closed),
+        Poll::Ready(Err(_)) => Some(ClientEnd::Lost),
+        Poll::Ready(Ok(_)) | Poll::Pending => None,
+    }
 }
 
 impl<S: Stream> ClientIo<S> {
@@ -217,9 +222,9 @@ impl<S: Stream> AsyncWrite for ClientIo<S> {
                 if S::HALF_CLOSE
                     && self.engine == Engine::Http1
                     && self.state.awaits_answer()
-                    && poll_ended(self.stream.tcp(), context)
+                    && let Some(end) = poll_ended(self.stream.tcp(), context)
                 {
-                    self.state.note_client_ended();
+                    self.state.note_client_ended(end);
                 }
                 Poll::Ready(Ok(()))
             }

@@ -44,8 +44,8 @@ pub(super) struct State {
     answering: Cell<bool>,
     /// Since when the client has taken nothing.
     write_blocked: Cell<Option<Instant>>,
-    /// Since when the client sends no more. It may only have closed its own side, and still wait for the answer.
-    client_ended: Cell<Option<Instant>>,
+    /// How the client has ended its side, and when.
+    client_ended: Cell<Option<(ClientEnd, Instant)>>,
     /// Whether the engine has read a part of a body since this was last asked.
     reading_body: Cell<bool>,
     /// Whether any byte of the present answer is out.
@@ -94,6 +94,15 @@ pub(super) enum Broken {
     Noticed,
     /// The answer ends when the connection does.
     Unnoticed,
+}
+
+/// How a client ends its side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientEnd {
+    /// With FIN. It sends no more, and may still wait for the answer.
+    Closed,
+    /// With RST, or nobody knows where it is: it gets nothing any more.
+    Lost,
 }
 
 /// What is due when the timer fires or the connection is woken.
@@ -217,10 +226,10 @@ impl State {
         self.listener.timers.now()
     }
 
-    /// The client has closed its side of the connection.
-    pub(super) fn note_client_ended(&self) {
+    /// The client has ended its side of the connection.
+    pub(super) fn note_client_ended(&self, end: ClientEnd) {
         if self.client_ended.get().is_none() {
-            self.client_ended.set(Some(Instant::now()));
+            self.client_ended.set(Some((end, Instant::now())));
             self.arm();
         }
     }
@@ -463,12 +472,14 @@ impl State {
         Some(since + self.listener.config.timeouts.header_read)
     }
 
-    /// When a client that has closed its side is taken to be gone: if it is, the first byte of an answer shows it.
+    /// When a client that has ended its side is taken to be gone. Of one that has closed it, the first byte of an answer
+    /// shows whether it is.
     fn gone_at(&self) -> Option<Instant> {
-        if self.answer_begun.get() {
-            return None;
+        match self.client_ended.get()? {
+            (ClientEnd::Lost, since) => Some(since),
+            (ClientEnd::Closed, _) if self.answer_begun.get() => None,
+            (ClientEnd::Closed, since) => Some(since + HALF_CLOSED_WAIT),
         }
-        self.client_ended.get().map(|since| since + HALF_CLOSED_WAIT)
     }
 
     /// When a head is too late. A client that has connected and is silent does not hold a drain up.

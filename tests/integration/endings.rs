@@ -1,6 +1,7 @@
 //! Endpoints that close, drop or fall silent, and proxies that end: no request is lost that need not be, and no socket
 //! stays behind.
 
+mod leaving;
 pub(crate) mod load;
 mod manners;
 mod probes;

@@ -117,9 +117,13 @@ impl TlsClient {
         self.request(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
     }
 
+    pub fn send(&mut self, bytes: &str) -> io::Result<()> {
+        self.stream.write_all(bytes.as_bytes())
+    }
+
     /// Sends these bytes and reads one answer that has a length.
     pub fn request(&mut self, bytes: &str) -> io::Result<(Head, String)> {
-        self.stream.write_all(bytes.as_bytes())?;
+        self.send(bytes)?;
         let end = loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
