@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     Client, Cut, Handle,
-    http2::Http2Stream,
+    http2::{self, Http2Stream},
     refusal::Refusal,
     state::{Broken, State},
     tunnel::Opened,
@@ -69,6 +69,7 @@ pub(super) fn serve<H: Handle>(
             || response.headers().contains_key(header::CONTENT_LENGTH);
         if let Some(stream) = &stream {
             stream.offer(in_flight.0.now());
+            http2::detach_fields(response.headers_mut());
         }
         let if_broken = if delimited { Broken::Noticed } else { Broken::Unnoticed };
         Ok(response.map(|body| Tracked {
@@ -200,8 +201,13 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Cut + Unpin> Body for Tracked<B> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let result = Pin::new(&mut self.body).poll_frame(context);
+        let mut result = Pin::new(&mut self.body).poll_frame(context);
         if let Some(stream) = &self.stream {
+            if let Poll::Ready(Some(Ok(frame))) = &mut result
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                http2::detach_fields(trailers);
+            }
             match result {
                 Poll::Ready(_) => stream.offer(self.in_flight.0.now()),
                 Poll::Pending => stream.await_endpoint(),

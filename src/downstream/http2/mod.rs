@@ -9,6 +9,7 @@
 
 mod answers;
 mod end;
+mod fields;
 mod frames;
 mod guard;
 mod streams;
@@ -27,7 +28,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 pub use self::end::{Http2End, Http2Ends};
-pub(super) use self::streams::{Stream as Http2Stream, Streams};
+pub(super) use self::{
+    fields::detach as detach_fields,
+    streams::{Stream as Http2Stream, Streams},
+};
 
 use self::{streams::OnWorker, wire::Wire};
 use super::{
