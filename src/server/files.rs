@@ -16,16 +16,23 @@ use crate::{
 /// The metric of files of TLS that were read again, by `listener` and `outcome`.
 const TLS_RELOADS: &str = "forebay_tls_reload_total";
 
-/// No listener has an empty name.
-const WATCHING: &str = "";
-
 /// What watches the files, and what is wrong with them at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     watch: Option<Watch>,
-    /// By the name of the listener that it is about, or [`WATCHING`]. Said once, not each time that the files are looked
-    /// at.
-    complaints: HashMap<String, String>,
+    /// Said once, not each time that the files are looked at.
+    complaints: HashMap<About, String>,
+}
+
+/// What a complaint is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    Watching,
+    /// What the clusters name, but for their files.
+    Clusters,
+    ClusterFiles,
+    /// By its name.
+    Listener(String),
 }
 
 /// So that the metrics page tells of it before it happens for the first time.
@@ -61,9 +68,9 @@ impl Files {
         }
         let watch = self.watch.get_or_insert_with(Watch::start);
         match watch.set(files.iter().map(PathBuf::as_path)) {
-            Ok(()) => drop(self.complaints.remove(WATCHING)),
+            Ok(()) => self.settle(&About::Watching),
             Err(error) => {
-                if self.is_new(WATCHING, error.to_string()) {
+                if self.is_new(About::Watching, error.to_string()) {
                     tracing::warn!(%error, "changes of files may be noticed late, or only with SIGHUP");
                 }
             }
@@ -71,9 +78,19 @@ impl Files {
     }
 
     /// Whether this is said for the first time.
-    fn is_new(&mut self, about: &str, complaint: String) -> bool {
-        let before = self.complaints.insert(about.to_owned(), complaint.clone());
+    pub(super) fn is_new(&mut self, about: About, complaint: String) -> bool {
+        let before = self.complaints.insert(about, complaint.clone());
         before.is_none_or(|before| before != complaint)
+    }
+
+    /// Nothing is wrong with it any more.
+    fn settle(&mut self, about: &About) {
+        self.complaints.remove(about);
+    }
+
+    pub(super) fn settle_clusters(&mut self) {
+        self.settle(&About::Clusters);
+        self.settle(&About::ClusterFiles);
     }
 }
 
@@ -94,6 +111,8 @@ impl Control {
             self.refresh_listeners();
             if self.snapshots.load().has_changed_files() {
                 self.resolve().await;
+            } else {
+                self.files.settle(&About::ClusterFiles);
             }
         }
         self.watch_files();
@@ -110,13 +129,14 @@ impl Control {
         let mut changed = false;
         for bound in &mut self.bound {
             let name = bound.config.name.clone();
+            let about = About::Listener(name.clone());
             let outcome = match listeners::refresh(bound, &self.crew) {
                 Refreshed::Unchanged => {
-                    self.files.complaints.remove(&name);
+                    self.files.settle(&about);
                     continue;
                 }
                 Refreshed::Changed => {
-                    self.files.complaints.remove(&name);
+                    self.files.settle(&about);
                     tracing::info!(listener = name, "the changed files of TLS are in force");
                     warn_of(bound);
                     changed = true;
@@ -124,7 +144,7 @@ impl Control {
                 }
                 Refreshed::Refused(error) => {
                     let text = chain(&error);
-                    if !self.files.is_new(&name, text.clone()) {
+                    if !self.files.is_new(about, text.clone()) {
                         continue;
                     }
                     tracing::error!("changed files refused, those before stay in force: {text}");

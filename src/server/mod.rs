@@ -13,7 +13,7 @@ mod work;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use files::Files;
+use files::{About, Files};
 use listeners::{Bound, ListenError};
 use probes::Probes;
 use signals::{Event, Signals};
@@ -204,12 +204,22 @@ impl Control {
                 tracing::info!("the addresses of endpoints have changed");
                 self.put_in_force(&running, Arc::new(snapshot));
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!("the endpoints stay as they were: {}", chain(&error)),
+            Ok(_) => self.files.settle_clusters(),
+            Err(error) => {
+                let text = chain(&error);
+                let about = match error {
+                    BuildError::Tls(..) => About::ClusterFiles,
+                    _ => About::Clusters,
+                };
+                if self.files.is_new(about, text.clone()) {
+                    tracing::warn!("the endpoints stay as they were: {text}");
+                }
+            }
         }
     }
 
     fn put_in_force(&mut self, running: &Snapshot, snapshot: Arc<Snapshot>) {
+        self.files.settle_clusters();
         snapshot.apply_policies();
         self.snapshots.store(Arc::clone(&snapshot));
         self.probes.set(&snapshot);

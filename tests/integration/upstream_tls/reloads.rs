@@ -87,6 +87,41 @@ fn a_changed_file_is_noticed() {
     eventually("the new authority is believed", || proxy.get("/").status == 200);
 }
 
+#[test]
+fn a_bad_file_is_said_once_until_something_changes() {
+    let trust = Trust::of(&[]);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let roots = copied(&folder, "roots.pem", &trust.authority.chain());
+    let good = fs::read(&roots).expect("it is there");
+    let endpoint = trust.endpoint(echo_target);
+    // Whenever the clusters are made anew, it is said that this one has no address.
+    let unknown = "[cluster.first]\nendpoints = [\"nowhere.invalid:80\"]\n";
+    let proxy = Proxy::in_front_of(&endpoint)
+        .with(&format!("[cluster.main.tls]\nroots = {roots:?}\n{unknown}"))
+        .start();
+    let said = |text: &str| proxy.log().iter().filter(|line| line.contains(text)).count();
+    let complaints = || said("the endpoints stay as they were");
+    let put = |name: &str, text: &[u8]| {
+        let before = said("cannot be looked up");
+        fs::write(folder.path().join(name), text).expect("it can be written");
+        eventually("it was looked at", || said("cannot be looked up") > before);
+    };
+    let said_once = |text: &[u8], expected| {
+        put("roots.pem", text);
+        eventually("it is said", || complaints() == expected);
+        // The last one begins after the one before has said what it had to say.
+        put("unrelated", b"1");
+        put("unrelated", b"2");
+        assert_eq!(complaints(), expected);
+    };
+    let bad = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    said_once(b"", 1);
+    said_once(bad, 2);
+    put("roots.pem", &[&good[..], b"\n"].concat());
+    proxy.wait_for_log("the addresses of endpoints have changed");
+    said_once(bad, 3);
+}
+
 fn asking(trust: &Trust, clients: &Authority, own: &str) -> (Endpoint, Setup) {
     let tls = EndpointTls::asking(&trust.certificate, &rustls::version::TLS13, clients);
     let endpoint = Endpoint::start_tls(&tls, echo_target);
