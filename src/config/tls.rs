@@ -215,7 +215,7 @@ impl ServerCertificate {
 impl Hsts {
     fn read(table: &mut Table<'_>) -> Self {
         let max_age = table.or("max_age", DEFAULT_HSTS.max_age, |value| {
-            let max_age = value.duration()?;
+            let max_age = value.age()?;
             if max_age.subsec_millis() > 0 {
                 value.report(Wrong::new("`max_age` is counted in seconds").help("write for example \"365d\""));
             }

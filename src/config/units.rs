@@ -14,7 +14,31 @@ const DURATION_UNITS: [(&str, u64); 5] = [
 ];
 
 /// Nothing in a proxy lasts longer; it also keeps every deadline far from the end of the clock.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+const YEAR: Longest = Longest {
+    years: 1,
+    words: "a duration of more than a year",
+};
+
+/// For what is only told to others: two years are a usual Strict-Transport-Security.
+const DECADE: Longest = Longest {
+    years: 10,
+    words: "a duration of more than ten years",
+};
+
+struct Longest {
+    years: u64,
+    words: &'static str,
+}
+
+impl Longest {
+    fn days(&self) -> u64 {
+        self.years * 365
+    }
+
+    fn exceeded(&self) -> Wrong {
+        Wrong::new(self.words).help(format!("write at most \"{}d\"", self.days()))
+    }
+}
 
 /// From the largest to the smallest, in bytes.
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -24,6 +48,15 @@ const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB"
 /// # Errors
 /// Anything else, and more than a year.
 pub fn parse_duration(text: &str) -> Result<Duration, Wrong> {
+    parse_within(text, &YEAR)
+}
+
+/// As [`parse_duration`], up to ten years: for what the proxy itself does not wait for.
+pub(super) fn parse_age(text: &str) -> Result<Duration, Wrong> {
+    parse_within(text, &DECADE)
+}
+
+fn parse_within(text: &str, longest: &Longest) -> Result<Duration, Wrong> {
     let wrong = || {
         let message = format!("{text:?} is not a duration");
         let help = match text.parse::<u64>() {
@@ -45,20 +78,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, Wrong> {
             .iter()
             .find(|(name, _)| *name == unit)
             .ok_or_else(wrong)?;
-        let part = number.checked_mul(*factor).ok_or_else(too_long)?;
-        milliseconds = milliseconds.checked_add(part).ok_or_else(too_long)?;
+        let part = number.checked_mul(*factor).ok_or_else(|| longest.exceeded())?;
+        milliseconds = milliseconds.checked_add(part).ok_or_else(|| longest.exceeded())?;
         rest = after;
     }
     let duration = Duration::from_millis(milliseconds);
-    if duration > LONGEST {
-        Err(too_long())
+    if duration > Duration::from_secs(longest.days() * 86_400) {
+        Err(longest.exceeded())
     } else {
         Ok(duration)
     }
-}
-
-fn too_long() -> Wrong {
-    Wrong::new("a duration of more than a year").help("write at most \"365d\"")
 }
 
 /// `"10m30s"` is 10, `m`, `30s`. `None` without a number that fits.
@@ -166,6 +195,15 @@ mod tests {
                 .unwrap()
                 .contains("\"15s\"")
         );
+    }
+
+    #[test]
+    fn what_is_told_to_others_may_last_longer() {
+        assert_eq!(parse_age("730d"), Ok(Duration::from_secs(63_072_000)));
+        for text in ["3651d", "9999999999999d", "213503982334d213503982334d"] {
+            let wrong = parse_age(text).unwrap_err();
+            assert_eq!(wrong.what_to_write(), Some("write at most \"3650d\""), "{text}");
+        }
     }
 
     #[test]

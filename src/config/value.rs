@@ -13,7 +13,7 @@ use toml::{
 use super::{
     problem::{Wrong, nearest},
     reader::{Context, Table},
-    units::{parse_duration, parse_size},
+    units::{parse_age, parse_duration, parse_size},
 };
 
 /// One value of the file, and the key that it stands under.
@@ -172,6 +172,15 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
+        self.duration_by(parse_duration)
+    }
+
+    /// As [`Value::duration`], for what may last longer than anything that the proxy waits for.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.duration_by(parse_age)
+    }
+
+    fn duration_by(&self, parse: impl FnOnce(&str) -> Result<Duration, Wrong>) -> Option<Duration> {
         if let DeValue::Integer(integer) = self.value {
             self.report(self.wrong_type(
                 "a duration",
@@ -179,7 +188,7 @@ impl<'a> Value<'a> {
             ));
             return None;
         }
-        self.parse("a duration, such as \"4s\"", parse_duration)
+        self.parse("a duration, such as \"4s\"", parse)
     }
 
     /// A duration above zero; `instead` says what to write to get what zero was meant for.

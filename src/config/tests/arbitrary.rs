@@ -128,7 +128,7 @@ fn client_certificates() -> impl Strategy<Value = ClientCertificates> {
 
 fn hsts() -> impl Strategy<Value = Hsts> {
     let year = 365 * 86_400;
-    let any_age = (0..=year, any::<bool>()).prop_map(|(seconds, include_subdomains)| Hsts {
+    let any_age = (0..=10 * year, any::<bool>()).prop_map(|(seconds, include_subdomains)| Hsts {
         max_age: Duration::from_secs(seconds),
         include_subdomains,
         preload: false,

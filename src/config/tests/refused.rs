@@ -214,6 +214,12 @@ fn tls_refuses_what_has_no_meaning() {
         ),
         ("hsts = { max_age = \"500ms\" }", "counted in seconds", "365d"),
         (
+            "hsts = { max_age = \"3651d\" }",
+            "more than ten years",
+            "at most \"3650d\"",
+        ),
+        ("hsts = { max_age = 63072000 }", "`max_age` must be", "duration"),
+        (
             "hsts = { max_age = \"2d\", preload = true }",
             "preloaded hosts",
             "include_subdomains = true",
