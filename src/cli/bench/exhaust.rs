@@ -4,6 +4,8 @@ mod report;
 
 use std::{path::PathBuf, time::Duration};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use super::stop_on_signals;
 use crate::{
     bench::{
@@ -134,8 +136,9 @@ impl ExhaustArgs {
             rate: self.rate.unwrap_or(f64::from(self.ports) * SHARE_PER_SECOND),
             duration: self.duration,
         };
-        let advance = |_| ();
-        match plan.run(stop, advance) {
+        let bar = bar(self.duration);
+        let advance = |done: Duration| bar.set_position(done.as_millis() as u64);
+        let result = match plan.run(stop, advance) {
             Err(ExhaustError::Namespace(error)) if error.is_of_rights() => {
                 eprint_line(&format!(
                     "forebay: {error}; as root (in a container: with SYS_ADMIN) it would show all"
@@ -145,6 +148,15 @@ impl ExhaustArgs {
                 Plan { scene, ..plan }.run(stop, advance)
             }
             other => other,
-        }
+        };
+        bar.finish_and_clear();
+        result
     }
+}
+
+/// Shows how much of the load's time is over, where somebody watches a terminal.
+fn bar(length: Duration) -> ProgressBar {
+    let style = ProgressStyle::with_template("[{bar:30}] {eta} left, requests go through three proxies");
+    let style = style.expect("the template is well-formed").progress_chars("=> ");
+    ProgressBar::new(length.as_millis() as u64).with_style(style)
 }

@@ -92,12 +92,13 @@ fn told(story: &Story, fate: &Fate, ports: u16, kernel: &Kernel) -> String {
             let sustained = story.sustained(subject, ports.into(), kernel);
             format!("{name}: {}", of_failure(failure, story, sustained, kernel))
         }
+        (None, Subject::UnpooledFin) => format!("{name}: {}", of_the_rest(story, fate, ports, kernel)),
         (None, Subject::Pooled) => format!(
             "{name}: {} went over {}; no port was ever missing.",
             counted(end.answered as usize, "request"),
             counted(end.opened as usize, "connection"),
         ),
-        (None, _) => format!(
+        (None, Subject::UnpooledFinNoTimeWait) => format!(
             "{name}: each of the {} had a connection of its own,\n  and {}.",
             counted(end.answered as usize, "request"),
             match fate.ports {
@@ -132,6 +133,19 @@ fn of_failure(failure: &Failure, story: &Story, sustained: Option<f64>, kernel: 
         text += &format!("\n  Measured since: {}/s.", rate(measured));
     }
     text
+}
+
+/// What is left where the load was too short, or too low, to use up all ports.
+fn of_the_rest(story: &Story, fate: &Fate, ports: u16, kernel: &Kernel) -> String {
+    let lasts = Duration::try_from_secs_f64(f64::from(ports) / story.plan.rate).unwrap_or(Duration::MAX);
+    let prospect = match lasts < story.time_wait(kernel) {
+        true => format!("At this rate none is left after {} (reckoned).", time(lasts)),
+        false => "At this rate they come back before they are used up (reckoned).".to_owned(),
+    };
+    format!(
+        "{} of the {ports} ports were held at once, {} in TIME_WAIT.\n  {prospect}",
+        fate.ports, fate.time_wait
+    )
 }
 
 /// What the loopback interface shows, and what it hides.
@@ -301,6 +315,24 @@ pooled: 2000 requests went over 7 connections; no port was ever missing.
     fn a_long_one_is_compared_with_what_was_reckoned() {
         let text = text(&story(Scene::Namespaces { ports: 500 }, 100), &kernel());
         assert!(text.contains("(reckoned).\n  Measured since: 0/s.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_load_that_uses_not_all_ports_up_is_told_what_would_come() {
+        let mut story = story(Scene::Namespaces { ports: 5000 }, 5);
+        let of = |story: &Story| text(story, &kernel());
+        let short = of(&story);
+        assert!(
+            short.contains("unpooled, fin: 500 of the 5000 ports were held at once, 500 in TIME_WAIT.\n"),
+            "{short}"
+        );
+        assert!(short.contains("none is left after 50 s"), "{short}");
+        story.plan.rate = 5000.0 / 61.0;
+        assert!(
+            of(&story).contains("come back before they are used up"),
+            "{}",
+            of(&story)
+        );
     }
 
     #[test]
