@@ -4,9 +4,13 @@
 //! their endpoints.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     io,
     os::fd::OwnedFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,18 +20,19 @@ use super::sockopt;
 
 /// What one holds. Per MiB, 64 KiB cost half as much processor time again, and 1 MiB no less.
 pub(super) const CAPACITY: usize = 256 * 1024;
-/// Pipes of one worker: two descriptors each. Eight workers stay within the 16,384 pages that the kernel lets a user without
-/// privileges have (`pipe-user-pages-soft`).
-const MOST: usize = 32;
-/// Of the descriptors that the process may have, a worker's pipes take two in so many at most.
-const SHARE: u64 = 64;
+/// Pipes of the process: three quarters of the 16,384 pages that the kernel lets a user without privileges have
+/// (`pipe-user-pages-soft`).
+const MOST: usize = 192;
+/// One for so many descriptors that the process may have. It takes two.
+const SHARE: u64 = 32;
 /// How long none is opened after that has failed.
 const REST: Duration = Duration::from_secs(1);
 
+/// Pipes that are open.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static IDLE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
-    static OPEN: Cell<usize> = const { Cell::new(0) };
-    static LIMIT: OnceCell<usize> = const { OnceCell::new() };
     static RESTS_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -36,7 +41,12 @@ pub(super) struct Pipe {
     /// What was written comes out here.
     pub(super) from: OwnedFd,
     pub(super) to: OwnedFd,
+    _place: Place,
 }
+
+/// The right to have one open.
+#[derive(Debug)]
+struct Place;
 
 impl Pipe {
     /// An empty one, if there is one to be had.
@@ -44,14 +54,16 @@ impl Pipe {
         if let Some(pipe) = IDLE.with_borrow_mut(Vec::pop) {
             return Some(pipe);
         }
-        if OPEN.get() >= limit() || RESTS_UNTIL.get().is_some_and(|until| Instant::now() < until) {
+        if RESTS_UNTIL.get().is_some_and(|until| Instant::now() < until) {
             return None;
         }
+        let place = Place::take()?;
         match sockopt::pipe(CAPACITY) {
-            Ok((from, to)) => {
-                OPEN.set(OPEN.get() + 1);
-                Some(Self { from, to })
-            }
+            Ok((from, to)) => Some(Self {
+                from,
+                to,
+                _place: place,
+            }),
             Err(error) => {
                 tracing::debug!(%error, "there is no pipe to be had");
                 RESTS_UNTIL.set(Some(Instant::now() + REST));
@@ -73,17 +85,22 @@ pub(super) fn refused(error: &io::Error) {
     drop(IDLE.take());
 }
 
-fn limit() -> usize {
-    LIMIT.with(|limit| {
-        *limit.get_or_init(|| {
+impl Place {
+    fn take() -> Option<Self> {
+        static LIMIT: OnceLock<usize> = OnceLock::new();
+        let limit = *LIMIT.get_or_init(|| {
             let share = sockopt::open_file_limit().unwrap_or(0) / SHARE;
             usize::try_from(share).unwrap_or(MOST).min(MOST)
-        })
-    })
+        });
+        let place = OPEN.fetch_add(1, Relaxed);
+        // It gives itself back.
+        let taken = Self;
+        (place < limit).then_some(taken)
+    }
 }
 
-impl Drop for Pipe {
+impl Drop for Place {
     fn drop(&mut self) {
-        OPEN.set(OPEN.get() - 1);
+        OPEN.fetch_sub(1, Relaxed);
     }
 }

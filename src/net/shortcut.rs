@@ -134,3 +134,77 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
         || error.raw_os_error() == Some(libc::EPERM)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::Arc, task::Wake};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (near.expect("a connection"), far.expect("a connection").0)
+    }
+
+    async fn take(shortcut: &Shortcut, from: &TcpStream, limit: u64) -> Taken {
+        let taken = poll_fn(|context| shortcut.poll_take(from, limit, context)).await;
+        taken.expect("the connection lives")
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_is_written_as_what_was_taken_and_whoever_waits_is_woken() {
+        let (mut endpoint, from) = connected().await;
+        let (to, mut client) = connected().await;
+        endpoint.write_all(b"first second").await.expect("room");
+        let shortcut = Shortcut::default();
+        let Taken::Bytes(stand_in) = take(&shortcut, &from, 5).await else {
+            panic!("there are pipes");
+        };
+        assert_eq!(stand_in.len(), 5);
+        assert!(stands_in(&stand_in) && stands_in(&stand_in[3..]));
+        assert!(matches!(take(&shortcut, &from, 7).await, Taken::Occupied));
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut context = Context::from_waker(&waker);
+        for (piece, empty) in [(&stand_in[..3], false), (&stand_in[3..], true)] {
+            poll_fn(|_| shortcut.poll_write(&to, piece, &mut context))
+                .await
+                .expect("room");
+            assert_eq!(woken.0.load(std::sync::atomic::Ordering::SeqCst), empty);
+        }
+        let mut read = [0; 5];
+        client.read_exact(&mut read).await.expect("it was written");
+        assert_eq!(&read, b"first");
+        assert!(matches!(take(&shortcut, &from, 7).await, Taken::Bytes(bytes) if bytes.len() == 7));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_an_empty_piece() {
+        let (endpoint, from) = connected().await;
+        drop(endpoint);
+        let taken = take(&Shortcut::default(), &from, 1).await;
+        assert!(matches!(taken, Taken::Bytes(bytes) if bytes.is_empty()));
+    }
+
+    #[test]
+    fn other_bytes_stand_for_themselves() {
+        assert!(!stands_in(&[0; 100]) && !stands_in(b"") && !stands_in(&Bytes::from_static(b"x")));
+    }
+}
