@@ -27,7 +27,7 @@ mod tests {
             let value = HeaderValue::from_maybe_shared(buffer.slice(range)).unwrap();
             fields.append(name, value);
         }
-        fields["b"].set_sensitive(true);
+        fields.get_mut("b").unwrap().set_sensitive(true);
         assert!(!buffer.is_unique());
         detach(&mut fields);
         assert!(buffer.is_unique());
