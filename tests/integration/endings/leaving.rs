@@ -22,7 +22,7 @@ fn paused(framing: &'static str) -> Endpoint {
 }
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
-const FRAMINGS: [&str; 3] = ["Content-Length: 100\r\n", CHUNKED, ""];
+const FRAMINGS: [&str; 4] = ["Content-Length: 100\r\n", "Content-Length: 9000000\r\n", CHUNKED, ""];
 const REQUESTS: [&str; 2] = [
     "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\nbody",
