@@ -218,7 +218,7 @@ fn tls_refuses_what_has_no_meaning() {
             "more than ten years",
             "at most \"3650d\"",
         ),
-        ("hsts = { max_age = 63072000 }", "`max_age` must be", "duration"),
+        ("hsts = { max_age = 63072000 }", "`max_age` must be a duration", "unit"),
         (
             "hsts = { max_age = \"2d\", preload = true }",
             "preloaded hosts",
