@@ -5,10 +5,19 @@
 //! what came of it.
 
 pub mod capacity;
+mod certificate;
 pub mod chart;
 pub mod children;
 pub mod counters;
 pub mod cpu;
+pub mod display;
 pub mod exhaust;
+pub mod experiment;
+pub mod figures;
 pub mod load;
+pub mod machine;
+pub mod report;
+mod run;
 pub mod sockets;
+pub mod subject;
+pub mod text;

@@ -29,6 +29,7 @@ use crate::{
     bench::{
         children::ENDS_WITH_STDIN,
         exhaust::{ExhaustError, inside::InsideError},
+        experiment::ExperimentError,
     },
     config::{self, Config, LoadError, Problems, Rendering},
     server::{self, ServerError},
@@ -89,6 +90,8 @@ enum CommandError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Exhaust(#[from] ExhaustError),
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
     #[error(transparent)]
     ExhaustInside(#[from] InsideError),
     #[error(transparent)]
@@ -161,6 +164,7 @@ impl CommandError {
             | Self::File { .. }
             | Self::Signals(_)
             | Self::Exhaust(_)
+            | Self::Experiment(_)
             | Self::ExhaustInside(_)
             | Self::Server(_)
             | Self::Endpoint(_)

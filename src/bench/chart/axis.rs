@@ -226,6 +226,9 @@ fn round_step(least: f64) -> f64 {
     steps_up(least.max(1e-12))
 }
 
+/// Of a label; others have an exponent.
+const LONGEST_NUMBER: usize = 12;
+
 fn labelled(value: f64, decimals: usize, unit: &str) -> String {
     let number = format!("{value:.decimals$}");
     let number = match number.contains('.') {
@@ -235,6 +238,9 @@ fn labelled(value: f64, decimals: usize, unit: &str) -> String {
     // Zero is zero in all units, and has no sign.
     if matches!(number, "0" | "-0") {
         "0".to_owned()
+    } else if number.len() > LONGEST_NUMBER {
+        // The values of ticks have few digits.
+        format!("{value:.4e}{unit}")
     } else {
         format!("{number}{unit}")
     }

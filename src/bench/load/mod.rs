@@ -133,6 +133,24 @@ pub struct Outcome {
     pub cut_off: u64,
 }
 
+impl Outcome {
+    /// Of two loads that ran side by side.
+    pub fn plus(mut self, other: &Self) -> Self {
+        // Both come from the same maker, so that each has room for what the other holds.
+        self.latency.add(&other.latency).expect("the bounds are the same");
+        Self {
+            answered: self.answered + other.answered,
+            errors: self.errors.plus(&other.errors),
+            latency: self.latency,
+            bytes: self.bytes + other.bytes,
+            connections: self.connections + other.connections,
+            elapsed: self.elapsed.max(other.elapsed),
+            unsent: self.unsent + other.unsent,
+            cut_off: self.cut_off + other.cut_off,
+        }
+    }
+}
+
 /// Requests that were not answered, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Errors {
@@ -152,6 +170,17 @@ pub struct Errors {
 }
 
 impl Errors {
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            connect: self.connect + other.connect,
+            no_port: self.no_port + other.no_port,
+            broken: self.broken + other.broken,
+            timeout: self.timeout + other.timeout,
+            status_4xx: self.status_4xx + other.status_4xx,
+            status_5xx: self.status_5xx + other.status_5xx,
+        }
+    }
+
     pub fn total(&self) -> u64 {
         let Self {
             connect,

@@ -1,12 +1,30 @@
 //! The command line of `forebay bench` itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::{CommandFactory, ValueEnum, error::ErrorKind};
 
+use super::stop_on_signals;
 use crate::{
-    cli::{Cli, CommandError, check::parse_rate, endpoint::parse_size},
+    bench::{
+        chart::page,
+        display::Display,
+        experiment::{Experiment, Traffic},
+        load::{Clients, Encryption, Pace, Protocol},
+        machine::Machine,
+        report::Report,
+        subject::{Endpoints, Subject},
+    },
+    cli::{
+        Cli, CommandError, check::parse_rate, check_writable, endpoint::parse_size, is_standard_output, print,
+        write_file,
+    },
     config::Endpoint,
+    worker,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -20,6 +38,9 @@ Examples:
       2000 requests per second, however fast the answers come
   forebay bench --to 10.0.0.11:9000,10.0.0.12:9000 --path /healthz
       Endpoints of your own";
+
+/// As many requests at once as browsers send, and more are rarely needed.
+const STREAMS: u16 = 10;
 
 /// As long as anybody should wait.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -112,6 +133,16 @@ enum ProtocolArg {
     Http2,
 }
 
+impl SubjectArg {
+    fn subject(self) -> Subject {
+        match self {
+            Self::Pooled => Subject::Pooled,
+            Self::Unpooled => Subject::Unpooled,
+            Self::Direct => Subject::Direct,
+        }
+    }
+}
+
 /// Why a text is no value of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum ValueError {
@@ -163,7 +194,34 @@ fn parse_path(text: &str) -> Result<String, ValueError> {
 
 pub(super) fn run(args: ExperimentArgs) -> Result<(), CommandError> {
     args.check().map_err(usage_error)?;
-    Ok(())
+    let stop = stop_on_signals().map_err(CommandError::Signals)?;
+    let files = [&args.page, &args.json];
+    for file in files.into_iter().flatten() {
+        check_writable(file)?;
+    }
+    let experiment = args.experiment();
+    let begun = SystemTime::now();
+    let display = Display::start(experiment.length());
+    let results = experiment.run(&display, &stop);
+    display.finish();
+    let report = Report {
+        results: results?,
+        machine: Machine::look(),
+        experiment,
+        begun,
+    };
+    if let Some(file) = &args.json {
+        write_file(file, &report.json())?;
+    }
+    let text = report.text();
+    if let Some(file) = &args.page {
+        let title = "What pooled connections are worth";
+        write_file(file, &page(title, &text, &report.charts()))?;
+    }
+    if files.into_iter().flatten().any(|file| is_standard_output(file)) {
+        return Ok(());
+    }
+    print(&text)
 }
 
 fn usage_error(error: ArgumentError) -> clap::Error {
@@ -177,6 +235,45 @@ fn usage_error(error: ArgumentError) -> clap::Error {
 }
 
 impl ExperimentArgs {
+    fn experiment(&self) -> Experiment {
+        let one_at_least = |number: usize| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
+        // The other half is for the proxy and the endpoints.
+        let half = worker::available().get() / 2;
+        Experiment {
+            subjects: self.subjects.iter().map(|subject| subject.subject()).collect(),
+            rounds: one_at_least(usize::from(self.rounds)),
+            warmup: self.warmup,
+            endpoints: if self.to.is_empty() {
+                Endpoints::Started {
+                    count: one_at_least(usize::from(self.endpoints)),
+                    size: self.size,
+                }
+            } else {
+                Endpoints::Given(self.to.clone())
+            },
+            workers: self.workers.map(|workers| one_at_least(usize::from(workers))),
+            traffic: Traffic {
+                path: self.path.clone(),
+                tls: if self.tls { Encryption::Tls } else { Encryption::Off },
+                protocol: match self.protocol {
+                    ProtocolArg::Http1 => Protocol::Http1,
+                    ProtocolArg::Http2 => Protocol::Http2 {
+                        streams: one_at_least(usize::from(self.streams.unwrap_or(STREAMS))),
+                    },
+                },
+                clients: match self.clients {
+                    ClientsArg::KeepAlive => Clients::KeepAlive,
+                    ClientsArg::ConnectionPerRequest => Clients::ConnectionPerRequest,
+                },
+                connections: one_at_least(self.connections as usize),
+                threads: one_at_least(self.threads.map_or(half, usize::from)),
+                pace: self.rate.map_or(Pace::Closed, Pace::Open),
+                request_body: self.request_body,
+                duration: self.duration,
+            },
+        }
+    }
+
     fn check(&self) -> Result<(), ArgumentError> {
         if self.streams.is_some() && self.protocol == ProtocolArg::Http1 {
             return Err(ArgumentError::Streams);
