@@ -2,6 +2,9 @@
 //!
 //! While the request is still being sent, the answer's body drives the rest of the upload too, so that early answers
 //! and full duplex need no task of their own.
+//!
+//! What is long and of a known length does not come up to us where neither side wraps it: the pieces of such a body stand in
+//! for bytes that are spliced ([`Shortcut`]), and everything that holds for a body holds for them.
 
 mod streaming;
 
