@@ -16,7 +16,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, RecvStream, client};
 use tokio::time::Instant;
 
-use super::{Connections, io::Io};
+use super::{Connections, Means, io::Io, stream::Shared};
 use crate::{
     config,
     pool::CloseReason,
@@ -82,13 +82,39 @@ pub(super) struct Driver {
     engine: client::Connection<Io, Bytes>,
     signs: Signs,
     /// Tells everybody who would still use it.
-    _listed: Listed,
+    listed: Listed,
 }
 
 /// A place among the connections that may be used; given up when dropped.
 pub(super) struct Listed {
     pub(super) connections: Weak<Connections>,
     pub(super) life: Arc<Life>,
+    pub(super) shared: Weak<Shared>,
+    pub(super) worker: usize,
+    pub(super) timers: Timers,
+    pub(super) connect: Duration,
+}
+
+impl Listed {
+    /// Takes note of what the endpoint has said of further requests.
+    fn look(&self) {
+        let (Some(shared), Some(connections)) = (self.shared.upgrade(), self.connections.upgrade()) else {
+            return;
+        };
+        let allowed = shared.sender.current_max_send_streams();
+        let is_more = allowed > shared.allowed.swap(allowed, SeqCst);
+        if shared.is_over() && self.life.ends.set(CloseReason::EndpointAsked).is_ok() {
+            connections.forget(&self.life);
+        } else if !is_more {
+            return;
+        }
+        connections.serve_waiters(self.worker);
+        connections.regrow(Means {
+            worker: self.worker,
+            timers: &self.timers,
+            connect: self.connect,
+        });
+    }
 }
 
 impl Drop for Listed {
@@ -124,7 +150,7 @@ impl Driver {
             life,
             engine,
             signs,
-            _listed: listed,
+            listed,
         }
     }
 
@@ -137,12 +163,15 @@ impl Driver {
             life,
             mut engine,
             mut signs,
-            _listed,
+            listed,
         } = self;
         signs.set();
         let ended = poll_fn(|context| {
             if let Poll::Ready(result) = Pin::new(&mut engine).poll(context) {
                 return Poll::Ready(result.err().map_or(End::Over, End::Failed));
+            }
+            if io.has_news() {
+                listed.look();
             }
             signs.poll_silence(context, &io, &life).map(End::Hopeless)
         })
@@ -158,7 +187,7 @@ impl Driver {
         };
         // Whose request was on it looks here for the reason.
         let reason = *life.ends.get_or_init(|| reason);
-        drop(_listed);
+        drop(listed);
         drop(engine);
         io.close(reason);
     }

@@ -27,6 +27,8 @@ struct Inner {
     connection: RefCell<Option<Pooled<Connection>>>,
     /// Whether anything was read since this was last asked.
     read: Cell<bool>,
+    /// The same, for another who asks.
+    news: Cell<bool>,
 }
 
 impl Io {
@@ -34,6 +36,7 @@ impl Io {
         Self(Rc::new(Inner {
             connection: RefCell::new(Some(connection)),
             read: Cell::new(false),
+            news: Cell::new(false),
         }))
     }
 
@@ -47,6 +50,11 @@ impl Io {
     /// Whether anything has come since this was last asked.
     pub(super) fn has_read(&self) -> bool {
         self.0.read.replace(false)
+    }
+
+    /// As [`Io::has_read`], asked apart from it: whether there are frames that nobody has judged yet.
+    pub(super) fn has_news(&self) -> bool {
+        self.0.news.replace(false)
     }
 
     /// Why no answer can come any more; `None`: one may.
@@ -73,6 +81,7 @@ impl AsyncRead for Io {
         let result = self.with(|wire| wire.poll_read(context, buffer));
         if result.is_ready() {
             self.0.read.set(true);
+            self.0.news.set(true);
         }
         result
     }

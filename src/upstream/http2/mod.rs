@@ -264,7 +264,6 @@ impl Connections {
         let index = pick(state.open.iter().map(load), target)
             .or_else(|| (!self.pool.has_room()).then(|| pick(state.open.iter().map(load), usize::MAX))?)?;
         let shared = Arc::clone(&state.open[index]);
-        shared.allowed.store(shared.sender.current_max_send_streams(), Relaxed);
         shared.life.streams.fetch_add(1, SeqCst);
         let served = shared.served.fetch_add(1, Relaxed) + 1;
         let worn_out = if policy.max_idle == 0 {
@@ -288,11 +287,16 @@ impl Connections {
         let same = |of: &Option<Identity>| of.as_ref() == identity;
         let waiting = state.waiters.iter().filter(|waiter| same(&waiter.identity)).count();
         let coming = state.opening.iter().filter(|of| same(of)).count();
-        if waiting <= coming.saturating_mul(self.target(&self.pool.policy())) {
+        let policy = self.pool.policy();
+        let allowed = state.open.iter().filter(|shared| same(&shared.identity));
+        let allowed = allowed.map(|shared| shared.allowed.load(Relaxed)).min();
+        let each = self.target(&policy).min(allowed.unwrap_or(usize::MAX)).max(1);
+        if waiting <= coming.saturating_mul(each) {
             return;
         }
-        let none_open = !state.open.iter().any(|shared| same(&shared.identity));
-        let reason = if none_open {
+        let reason = if policy.max_idle == 0 {
+            OpenReason::PoolingOff
+        } else if allowed.is_none() {
             OpenReason::NoneIdle
         } else {
             OpenReason::StreamsFull
@@ -339,14 +343,15 @@ impl Connections {
         }
     }
 
-    /// Opens connections for those who wait for one that has ended.
+    /// Opens connections for those who wait: for one that has ended, or because those that are open are full.
     fn regrow(self: &Arc<Self>, means: Means<'_>) {
         let mut state = self.lock();
         let waiting: Vec<_> = state.waiters.iter().map(|waiter| waiter.identity.clone()).collect();
         for identity in waiting {
             let same = |of: &Option<Identity>| *of == identity;
-            let coming = state.opening.iter().any(same) || state.open.iter().any(|shared| same(&shared.identity));
-            if !coming {
+            let none = !state.opening.iter().any(same) && !state.open.iter().any(|shared| same(&shared.identity));
+            // At the limit those that are open will serve them, as requests end.
+            if none || self.pool.has_room() {
                 self.grow(&mut state, identity.as_ref(), means);
             }
         }

@@ -93,6 +93,12 @@ impl Opening {
         match self.open().await {
             Ok(Some(driver)) => {
                 connections.serve_waiters(worker);
+                // The endpoint may allow fewer streams than one connection was to carry.
+                connections.regrow(Means {
+                    worker,
+                    timers: &timers,
+                    connect,
+                });
                 // What it is one of may go while it lives.
                 let connections = weak(connections);
                 driver.run().await;
@@ -158,11 +164,16 @@ impl Opening {
             idle_since: Mutex::new(Instant::now()),
             retires: connections.pool.retirement(Instant::now()),
         });
+        let seen = Arc::downgrade(&shared);
         connections.enter(shared);
         drop(coming);
         let listed = Listed {
             connections: Arc::downgrade(&connections),
             life: Arc::clone(&life),
+            shared: seen,
+            worker,
+            timers: timers.clone(),
+            connect,
         };
         let times = (&connections.http2, connect);
         Ok(Some(Driver::new(io, life, engine, listed, &timers, times)))

@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) life: Arc<Life>,
     pub(super) worker: usize,
     pub(super) identity: Option<Identity>,
-    /// What the endpoint allows, as last seen.
+    /// What the endpoint allows; the driver keeps it up to date.
     pub(super) allowed: AtomicUsize,
     pub(super) served: AtomicU64,
     pub(super) idle_since: Mutex<Instant>,
@@ -41,6 +41,12 @@ pub(super) struct StreamPermit {
 impl Shared {
     pub(super) fn idle_since(&self) -> MutexGuard<'_, Instant> {
         self.idle_since.lock().expect("no panic under this lock")
+    }
+
+    /// Whether the endpoint takes nothing more on this connection.
+    pub(super) fn is_over(&self) -> bool {
+        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Err(_)))
     }
 }
 
@@ -61,8 +67,7 @@ impl StreamPermit {
 
     /// Whether the endpoint takes nothing more on this connection.
     pub(super) fn is_over(&self) -> bool {
-        let ready = self.sender().poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Err(_)))
+        self.shared.is_over()
     }
 
     /// No further request goes onto this connection.

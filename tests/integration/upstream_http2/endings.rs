@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{HTTP2, REFUSED_STREAM, in_front_of};
-use crate::support::{Proxy, eventually, h2_endpoint::H2Endpoint};
+use crate::support::{Gate, Proxy, eventually, h2_endpoint::H2Endpoint};
 
 const NO_ERROR: u32 = 0;
 
@@ -43,6 +43,38 @@ fn what_goaway_leaves_unprocessed_goes_elsewhere_whatever_its_method() {
     }
     assert_eq!(endpoint.opened(), 6);
     eventually("only the last connection is left", || endpoint.closed() == 5);
+}
+
+#[test]
+fn a_connection_that_is_to_end_gets_no_further_request() {
+    let (said, gate) = (Gate::default(), Gate::default());
+    let endpoint = H2Endpoint::start(&[], {
+        let (said, gate) = (said.clone(), gate.clone());
+        move |connection| {
+            let Some(first) = connection.request() else { return };
+            if connection.number > 0 {
+                connection.answer(first, b"new");
+                return connection.serve();
+            }
+            connection.go_away(first, NO_ERROR);
+            said.open();
+            gate.wait();
+            connection.answer(first, b"old");
+            connection.wait_for_end();
+        }
+    });
+    let proxy = in_front_of(&endpoint).workers(1).start();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| proxy.get("/").text());
+        said.wait();
+        eventually("its connection takes no other", || {
+            proxy.metric("forebay_upstream_streams", &[]) == 0.0
+        });
+        assert_eq!(proxy.get("/").text(), "new");
+        gate.open();
+        assert_eq!(first.join().expect("an answer"), "old");
+    });
+    assert_eq!(proxy.metric("forebay_upstream_stale_total", &[]), 0.0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{in_front_of, opened_for};
-use crate::support::{Gate, Proxy, h2_endpoint::H2Endpoint};
+use crate::support::{Gate, Proxy, eventually, h2_endpoint::H2Endpoint};
 
 /// RFC 9113 6.5.2.
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -35,9 +35,9 @@ fn in_batches(size: usize) -> (H2Endpoint, Arc<AtomicUsize>) {
 }
 
 /// Answers nothing before `total` requests wait, over all connections, and everything from then on.
-fn together(total: usize) -> (H2Endpoint, Arc<AtomicUsize>) {
+fn together(total: usize, settings: &'static [(u16, u32)]) -> (H2Endpoint, Arc<AtomicUsize>) {
     let (gate, waiting, most) = (Gate::default(), AtomicUsize::new(0), Arc::<AtomicUsize>::default());
-    let endpoint = H2Endpoint::start(&[], {
+    let endpoint = H2Endpoint::start(settings, {
         let most = Arc::clone(&most);
         move |connection| {
             let held = Arc::new(Mutex::new(Vec::new()));
@@ -97,7 +97,7 @@ fn get_at_once(proxy: &Proxy, count: usize) {
 
 #[test]
 fn all_workers_share_a_connection_until_it_is_full() {
-    let (endpoint, most) = together(30);
+    let (endpoint, most) = together(30, &[]);
     let setup = in_front_of(&endpoint).with("http2 = { streams = 10 }");
     let proxy = setup.workers(4).start();
     get_at_once(&proxy, 30);
@@ -120,6 +120,39 @@ fn no_connection_carries_more_than_its_endpoint_allows() {
 }
 
 #[test]
+fn requests_go_on_when_an_endpoint_that_allowed_none_allows_one_again() {
+    const SETTINGS: u8 = 4;
+    let allow = |streams: u32| [&MAX_CONCURRENT_STREAMS.to_be_bytes()[..], &streams.to_be_bytes()].concat();
+    let (gate, raised) = (Gate::default(), Gate::default());
+    let endpoint = H2Endpoint::start(&[(MAX_CONCURRENT_STREAMS, 1)], {
+        let (gate, raised) = (gate.clone(), raised.clone());
+        move |connection| {
+            let Some(first) = connection.request() else { return };
+            connection.send(SETTINGS, 0, 0, &allow(0));
+            connection.answer(first, b"held");
+            gate.wait();
+            connection.send(SETTINGS, 0, 0, &allow(1));
+            raised.open();
+            while let Some(stream) = connection.request() {
+                connection.answer(stream, b"held");
+            }
+        }
+    });
+    let setup = in_front_of(&endpoint).with("[cluster.main.pool]\nmax_connections = 1\nmax_idle = 1");
+    let proxy = setup.start();
+    get_at_once(&proxy, 1);
+    thread::scope(|scope| {
+        scope.spawn(|| get_at_once(&proxy, 4));
+        eventually("four requests are on their way", || {
+            proxy.metric("forebay_upstream_requests_in_flight", &[]) >= 4.0
+        });
+        gate.open();
+        raised.wait();
+    });
+    assert_eq!(endpoint.opened(), 1);
+}
+
+#[test]
 fn at_the_limit_of_connections_they_carry_as_many_as_the_endpoint_allows() {
     let (endpoint, most) = in_batches(12);
     let setup = in_front_of(&endpoint).with("http2 = { streams = 2 }");
@@ -136,6 +169,15 @@ fn without_pooling_each_request_has_a_connection_of_its_own() {
     let proxy = in_front_of(&endpoint).with("[cluster.main.pool]\nmax_idle = 0").start();
     get_at_once(&proxy, 5);
     assert_eq!((endpoint.opened(), most.load(SeqCst)), (5, 1));
+    assert_eq!(opened_for(&proxy, "pooling-off"), 5.0);
+}
+
+#[test]
+fn where_endpoints_allow_few_streams_there_are_more_connections() {
+    let (endpoint, most) = together(20, &[(MAX_CONCURRENT_STREAMS, 5)]);
+    let proxy = in_front_of(&endpoint).start();
+    get_at_once(&proxy, 20);
+    assert_eq!((endpoint.opened(), most.load(SeqCst)), (4, 5));
 }
 
 #[test]
