@@ -4,28 +4,29 @@ use std::{
     fs,
     os::unix::{fs::MetadataExt, process::CommandExt},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::Value;
 
-use crate::support::{eventually, proxy::BINARY, tools};
-
-/// What processes of the command under test are known by, since they inherit it.
-const MARK: &str = "FOREBAY_TEST_MARK";
+use crate::support::{
+    eventually,
+    family::{self, Family},
+    proxy::BINARY,
+    tools,
+};
 
 /// A command under test with all that it starts.
 struct Exhaust {
     command: Command,
-    mark: String,
+    family: Family,
 }
 
 impl Exhaust {
     fn new(arguments: &[&str]) -> Exhaust {
-        let mark = unique();
         let mut command = Command::new(BINARY);
-        command.args(["bench", "exhaust"]).args(arguments).env(MARK, &mark);
-        Exhaust { command, mark }
+        command.args(["bench", "exhaust"]).args(arguments);
+        let family = Family::of(&mut command);
+        Exhaust { command, family }
     }
 
     fn start(&mut self) -> Child {
@@ -49,27 +50,13 @@ impl Exhaust {
         output
     }
 
-    /// The command lines of its processes.
     fn processes(&self) -> Vec<String> {
-        let mark = format!("{MARK}={}", self.mark).into_bytes();
-        let is_marked = |environment: &[u8]| environment.split(|byte| *byte == 0).any(|entry| entry == mark);
-        let processes = fs::read_dir("/proc").expect("there is a /proc").flatten();
-        processes
-            .filter(|entry| fs::read(entry.path().join("environ")).is_ok_and(|environment| is_marked(&environment)))
-            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .collect()
+        self.family.processes()
     }
 
     fn is_under_load(&self) -> bool {
         self.processes().iter().any(|line| line.contains("exhaust-inside"))
     }
-}
-
-/// A name that no other test has.
-fn unique() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn is_root() -> bool {
@@ -81,7 +68,7 @@ fn can_make_namespaces() -> bool {
     if !tools::needs("ip") {
         return false;
     }
-    let name = format!("forebay-try-{}", unique());
+    let name = format!("forebay-try-{}", family::unique());
     let ip = |verb: &str| Command::new("ip").args(["netns", verb, &name]).output();
     let made = ip("add").is_ok_and(|output| output.status.success());
     let _ = ip("delete");
@@ -196,7 +183,11 @@ fn what_a_killed_one_leaves_goes_with_the_next_and_nothing_else_does() {
     // The process 1 always runs, and has been started at this time.
     let stat = fs::read_to_string("/proc/1/stat").expect("process 1 runs");
     let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19));
-    let foreign = format!("forebay-bench-1-{}-{}", started.expect("it has a time"), unique());
+    let foreign = format!(
+        "forebay-bench-1-{}-{}",
+        started.expect("it has a time"),
+        family::unique()
+    );
     let ip = |verb: &str| Command::new("ip").args(["netns", verb, &foreign]).status();
     assert!(ip("add").is_ok_and(|status| status.success()));
     Exhaust::new(&["--ports", "50", "--duration", "1s"]).output();

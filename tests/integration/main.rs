@@ -12,6 +12,7 @@ mod access_log;
 mod admin;
 mod answers;
 mod back_pressure;
+mod bench;
 mod bench_exhaust;
 mod check;
 mod cli;

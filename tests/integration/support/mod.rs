@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod client;
 pub mod endpoint;
 pub mod eventually;
+pub mod family;
 pub mod h2;
 pub mod h2_endpoint;
 pub mod lines;
