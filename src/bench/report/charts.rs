@@ -6,10 +6,13 @@ use crate::bench::{
     run::Moment,
 };
 
+/// A value at a moment, where there is one.
+type Pick = fn(&Moment) -> Option<f64>;
+
 impl Report {
     /// Requests, TIME_WAIT at each end and ports, of all rounds, over the time within each run.
     pub fn charts(&self) -> Vec<Chart> {
-        let pick: [(&str, &str, fn(&Moment) -> Option<f64>); 4] = [
+        let picks: [(&str, &str, Pick); 4] = [
             ("Requests answered per second", "requests/s", |moment| {
                 Some(moment.requests_per_second)
             }),
@@ -23,12 +26,12 @@ impl Report {
                 Some(moment.sockets?.ports as f64)
             }),
         ];
-        let charts = pick.map(|(title, unit, of)| self.chart(title, unit, of));
+        let charts = picks.map(|(title, unit, of)| self.chart(title, unit, of));
         charts.into_iter().filter(|chart| !chart.lines.is_empty()).collect()
     }
 
     /// One line for each subject, through all of its runs: time in which it was not its turn is a gap.
-    fn chart(&self, title: &str, unit: &str, of: fn(&Moment) -> Option<f64>) -> Chart {
+    fn chart(&self, title: &str, unit: &str, of: Pick) -> Chart {
         let mut chart = Chart::new(title, Axis::seconds("since the begin"), Axis::count(unit));
         for subject in self.subjects() {
             let mut points = Vec::new();
