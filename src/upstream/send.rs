@@ -172,8 +172,8 @@ pub struct Failed {
 /// Sends a request to one endpoint of the cluster and gives the head of its answer.
 ///
 /// What a request needs nearly always, a kept connection, is looked for before there is a future, and what is rarely
-/// needed is boxed: every level of a future holds its own copy of what it is given. A future of 5 KiB cost 0.5 µs per
-/// request in copying alone, and one of 1 KiB instead of 350 bytes still SMALL_FUTURE_FIGURE.
+/// needed is boxed: every level of a future holds its own copy of what it is given, and a future of 5 KiB cost 0.5 µs per
+/// request in copying alone.
 ///
 /// Cancellation: the connection that the request was on is closed, and a place in a queue is given up.
 pub fn send<'a, E: Encode + 'a>(
