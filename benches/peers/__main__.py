@@ -120,7 +120,7 @@ def main():
     endpoint = None
     try:
         make_certificate(folder)
-        endpoint = start_endpoint(folder)
+        endpoint = start_endpoint(folder, scale.ENDPOINTS if set(options.what) & set(SCALE) else 1)
         if set(options.what) - set(SCALE):
             for proxy in proxies:
                 proxy.start(folder)

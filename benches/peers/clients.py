@@ -8,7 +8,7 @@ UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 
 class Failed(Exception):
-    """The load generator did not say what it has done."""
+    """The load generator did not say what it has done, or its requests failed."""
 
 
 def micros(text):

@@ -36,7 +36,7 @@ http {{
   client_body_temp_path {folder}/6; proxy_temp_path {folder}/7; fastcgi_temp_path {folder}/8; uwsgi_temp_path {folder}/9;
   scgi_temp_path {folder}/10;
   server {{
-    listen 127.0.0.1:{endpoint} backlog=4096; root {folder}/files;
+    {listen} root {folder}/files;
     location = / {{ return 200 "{small}"; }}
   }}
 }}
@@ -184,7 +184,12 @@ def all_proxies(forebay):
     return found
 
 
-def start_endpoint(folder):
+def endpoint_address(number):
+    """The first is 127.0.0.1; all are of 127/8."""
+    return f"127.0.{number // 250}.{number % 250 + 1}:{ENDPOINT}"
+
+
+def start_endpoint(folder, addresses=1):
     """A second nginx, which answers without a proxy's work: 128 bytes for `/`, a file of 1 MiB for `/large`."""
     program = os.environ.get("NGINX") or shutil.which("nginx")
     os.makedirs(os.path.join(folder, "files"), exist_ok=True)
@@ -192,7 +197,8 @@ def start_endpoint(folder):
         large.write(b"x" * (1 << 20))
     path = os.path.join(folder, "endpoint.conf")
     with open(path, "w") as config:
-        config.write(NGINX_ENDPOINT.format(folder=folder, endpoint=ENDPOINT, small="x" * 128, user=user_line()))
+        listen = " ".join(f"listen {endpoint_address(number)} backlog=4096;" for number in range(addresses))
+        config.write(NGINX_ENDPOINT.format(folder=folder, listen=listen, small="x" * 128, user=user_line()))
     command = [program, "-e", f"{folder}/endpoint.error", "-c", path]
     endpoint = Process("the endpoint", command, "1", os.path.join(folder, "endpoint.log"))
     endpoint.wait_for_port(ENDPOINT)

@@ -5,12 +5,13 @@ import socket
 import statistics
 import time
 
-from clients import wrk
+from clients import Failed, wrk
 from memory import after_burst, idle
 from process import Process
-from proxies import ENDPOINT
+from proxies import endpoint_address
 
 HTTP, HTTPS, ADMIN = 18650, 18651, 18652
+ENDPOINTS = 1000
 
 
 class Variant:
@@ -31,8 +32,8 @@ class Variant:
 
 
 def toml(folder, routes, endpoints, workers):
-    """The last of the routes is the one that is asked for. All addresses of 127/8 lead to the one endpoint."""
-    listed = ", ".join(f'"127.0.{number // 250}.{number % 250 + 1}:{ENDPOINT}"' for number in range(endpoints))
+    """The last of the routes is the one that is asked for."""
+    listed = ", ".join(f'"{endpoint_address(number)}"' for number in range(endpoints))
     text = f"""
 [process]
 workers = {workers}
@@ -52,7 +53,6 @@ tls = {{ certificates = [{{ chain = "{folder}/certificate.pem", key = "{folder}/
 endpoints = [{listed}]
 [cluster.endpoint.pool]
 idle_timeout = "1m"
-[cluster.endpoint.timeouts]
 """
     for number in range(1, routes):
         text += f'[[route]]\nhost = "host{number % 100}.example"\npath = "/part{number}/of/it"\ncluster = "endpoint"\n'
@@ -64,6 +64,8 @@ def processor_time(variant, connections, seconds, *more):
     wrk(address, connections, 1, *more)
     before = sum(variant.process.cpu())
     found = wrk(address, connections, seconds, *more)
+    if found["errors"]:
+        raise Failed(f"{found['errors']} of {found['requests']} requests failed")
     return (sum(variant.process.cpu()) - before) / found["requests"]
 
 
@@ -113,7 +115,7 @@ def processor_tables(forebay, folder, rounds, seconds, wanted):
     cores = os.cpu_count() or 1
     workers = [count for count in (1, 2, 4, 8, 16) if count <= cores]
     tables = {
-        "endpoints": (variant(endpoints=1), (1, 10, 100, 1000), small),
+        "endpoints": (variant(endpoints=1), (1, 10, 100, ENDPOINTS), small),
         "routes": (variant(routes=1), (1, 10, 100, 1000, 10000), small),
         "fields": (plain, (4, 16, 64), fields),
         "clients": (plain, (10, 1000, 8000), lambda made, count: with_idle(made, count, seconds)),
@@ -136,7 +138,7 @@ def memory_table(forebay, folder):
         result["active client"], result["idle client after a burst of 4000"] = after_burst(variant, 4000)
     finally:
         variant.stop()
-    result["endpoint"] = growth(forebay, folder, "endpoints", 1000)
+    result["endpoint"] = growth(forebay, folder, "endpoints", ENDPOINTS)
     result["route"] = growth(forebay, folder, "routes", 10000)
     result["pooled connection"] = pooled(forebay, folder, 500)
     return result

@@ -16,8 +16,8 @@ use super::state::{Ending, State};
 pub(super) struct IdleClients {
     nodes: RefCell<Nodes>,
     parked: Cell<usize>,
-    /// Clients that have left memory behind, nearly always by parking, since this was last asked.
-    newly_parked: Cell<usize>,
+    /// Whether a client has left memory behind, by parking or for good, since this was last asked.
+    memory_left: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl IdleClients {
         Rc::new(Self {
             nodes: RefCell::default(),
             parked: Cell::new(0),
-            newly_parked: Cell::new(0),
+            memory_left: Cell::new(false),
         })
     }
 
@@ -84,17 +84,17 @@ impl IdleClients {
 
     pub(super) fn park(&self) -> Parked<'_> {
         self.parked.set(self.parked.get() + 1);
-        self.newly_parked.set(self.newly_parked.get() + 1);
+        self.note_memory_left();
         Parked(self)
     }
 
-    /// A client has left memory behind in another way.
+    /// A client has left memory behind.
     pub(super) fn note_memory_left(&self) {
-        self.newly_parked.set(self.newly_parked.get() + 1);
+        self.memory_left.set(true);
     }
 
-    pub(super) fn take_newly_parked(&self) -> usize {
-        self.newly_parked.take()
+    pub(super) fn take_memory_left(&self) -> bool {
+        self.memory_left.take()
     }
 
     pub(super) fn parked(&self) -> usize {
@@ -146,6 +146,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.clients.note_memory_left();
         let mut nodes = self.clients.nodes.borrow_mut();
         nodes.unlink(self.node);
         nodes.slab[self.node as usize].state = Weak::new();

@@ -241,13 +241,13 @@ impl<H: Handle> Listeners<H> {
         }
     }
 
-    /// How many clients were parked since this was last asked: each has left the memory of an engine behind.
-    pub fn take_newly_parked(&self) -> usize {
-        self.active
-            .borrow()
-            .iter()
-            .map(|active| active.local.borrow().idle.take_newly_parked())
-            .sum()
+    /// Whether clients have left memory behind since this was last asked.
+    pub fn take_memory_left(&self) -> bool {
+        let mut left = false;
+        for active in self.active.borrow().iter() {
+            left |= active.local.borrow().idle.take_memory_left();
+        }
+        left
     }
 
     fn find(&self, listener: &Arc<Listener>) -> Option<Rc<Active>> {

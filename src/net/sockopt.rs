@@ -171,9 +171,10 @@ pub fn use_small_pages() -> io::Result<()> {
 }
 
 /// Lets the allocator give back to the system what the calling thread has freed. It does so by itself only while it is
-/// busy: after a burst of 2000 clients it kept 15 KiB for each of them for as long as they were idle.
-pub fn release_free_memory() {
+/// busy: after a burst of 2000 clients it kept 15 KiB for each of them for as long as they were idle. `all` also looks at what it has only set aside, which
+/// takes longer.
+pub fn release_free_memory(all: bool) {
     // SAFETY: the function has no preconditions; it may be called on any thread at any time, also where another
     // allocator is in use.
-    unsafe { libmimalloc_sys::mi_collect(false) }
+    unsafe { libmimalloc_sys::mi_collect(all) }
 }

@@ -174,7 +174,7 @@ async fn work(
             now = sweep.tick() => {
                 listeners.tick(now);
                 upstream::drop_spare_buffers();
-                memory.tick(listeners.take_newly_parked(), now);
+                memory.tick(listeners.take_memory_left(), now);
                 let snapshot = proxy.refresh();
                 sweep_pools(&snapshot, worker, now, &waker);
                 if !draining {
@@ -204,24 +204,25 @@ impl Wake for Alarm {
     }
 }
 
-/// Gives the memory of engines back that parked clients have left.
+/// Gives the memory back that clients have left behind.
 struct Memory {
     next: Instant,
     rounds: u32,
 }
 
 impl Memory {
-    /// The allocator gives back only what has been free for a moment, so one round is not enough.
-    const ROUNDS: u32 = 3;
+    /// The allocator gives back only what has been free for a moment, so one round is not enough. The last one, which
+    /// comes once no client has left anything for seconds, is thorough.
+    const ROUNDS: u32 = 4;
 
-    fn tick(&mut self, newly_parked: usize, now: Instant) {
-        if newly_parked > 0 {
+    fn tick(&mut self, left: bool, now: Instant) {
+        if left {
             self.rounds = Self::ROUNDS;
         }
         if self.rounds > 0 && now >= self.next {
             self.rounds -= 1;
             self.next = now + RELEASE_INTERVAL;
-            sockopt::release_free_memory();
+            sockopt::release_free_memory(self.rounds == 0);
         }
     }
 }
