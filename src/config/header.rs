@@ -1,6 +1,6 @@
 //! Header fields: what a route asks for, and what it changes.
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     problem::Wrong,
@@ -113,6 +113,19 @@ pub(super) fn write_conditions(conditions: &[HeaderCondition]) -> Entries {
 }
 
 impl HeaderEdits {
+    /// Changes the fields of a head.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }

@@ -82,7 +82,9 @@ async fn plain<H: Handle>(
     let Some((protocol, prefix)) = detect(&mut stream, &state, opening.read).await else {
         return;
     };
-    let client = Rc::new(Client::new(opening.address, opening.arrival, &state.listener, None));
+    let local = &state.listener;
+    let (listener, config) = (Arc::clone(&local.listener), &local.config);
+    let client = Rc::new(Client::new(opening.address, opening.arrival, listener, config, None));
     match protocol {
         Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
         Protocol::Http2 => http2::start(stream, prefix, handler, client, state, guest),
@@ -113,7 +115,8 @@ async fn encrypted<H: Handle>(
     let client = Client::new(
         address,
         arrival,
-        &state.listener,
+        Arc::clone(&state.listener.listener),
+        &state.listener.config,
         Some(ClientTls {
             server_name,
             certificates: tls,
@@ -187,7 +190,8 @@ pub(super) async fn turn_away<H: Handle>(
         Rejected::MaxConnections => Refusal::TOO_MANY_CONNECTIONS,
         Rejected::PerClient => Refusal::TOO_MANY_OF_CLIENT,
     };
-    handler.note_refusal(&Client::new(address, None, &local, None), refusal);
+    let client = Client::new(address, None, Arc::clone(&local.listener), &local.config, None);
+    handler.note_refusal(&client, refusal);
     if local.tls.is_some() {
         return net::reset_on_close(&stream);
     }

@@ -49,6 +49,7 @@ pub use refusal::Refusal;
 pub use tls_failure::{TlsFailure, TlsFailures};
 
 use crate::{
+    config,
     net::Shortcut,
     tls::{ClientFields, ServerTls},
     tunnel::Side,
@@ -150,23 +151,25 @@ impl Client {
         is_bare.then(|| self.shortcut.get_or_init(Rc::default))
     }
 
-    fn new(
+    /// A client of `listener` under `config`, which has connected to `arrival`, if anybody asked for that.
+    pub fn new(
         address: SocketAddr,
         arrival: Option<Arc<SocketAddr>>,
-        local: &listener::Local,
+        listener: Arc<Listener>,
+        config: &config::Listener,
         tls: Option<ClientTls>,
     ) -> Self {
         let ip = address.ip().to_canonical();
         Self {
             address: SocketAddr::new(ip, address.port()),
             ip: IpText::new(ip),
-            listener: Arc::clone(&local.listener),
+            listener,
             tls,
             arrival: arrival.map_or_else(OnceCell::new, OnceCell::from),
             shortcut: OnceCell::new(),
-            redirect_to_https: local.config.redirect_to_https,
-            body_stall: local.config.timeouts.body_stall,
-            write_stall: local.config.timeouts.write_stall,
+            redirect_to_https: config.redirect_to_https,
+            body_stall: config.timeouts.body_stall,
+            write_stall: config.timeouts.write_stall,
         }
     }
 }

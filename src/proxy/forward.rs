@@ -30,16 +30,16 @@ const PROTECTED: [HeaderName; 9] = [
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What is needed to write a head for any endpoint of the route's cluster.
+/// What is needed to write a head for any endpoint of the route's cluster ([`Encode`]).
 #[derive(Debug)]
-pub(super) struct Head<'a> {
-    pub(super) request: &'a mut Request<Option<Incoming>>,
-    pub(super) client: &'a Client,
-    pub(super) forwarding: &'a Forwarding,
-    pub(super) to: &'a ForwardTo,
-    pub(super) framing: RequestFraming,
-    pub(super) opens: &'a Opens,
-    pub(super) expectation: Expectation,
+pub struct Head<'a> {
+    pub request: &'a mut Request<Option<Incoming>>,
+    pub client: &'a Client,
+    pub forwarding: &'a Forwarding,
+    pub to: &'a ForwardTo,
+    pub framing: RequestFraming,
+    pub opens: &'a Opens,
+    pub expectation: Expectation,
 }
 
 /// Whether what the client says of others is believed.

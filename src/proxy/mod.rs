@@ -27,7 +27,6 @@ use account::Account;
 use answer::announce_close;
 use arc_swap::ArcSwap;
 use body::{Opened, Source};
-use forward::Head;
 use grpc::Code;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
@@ -35,12 +34,13 @@ use target::Target;
 use tokio::time::Instant;
 
 pub use body::Body;
+pub use forward::Head;
 pub use reason::Reason;
 pub use tunnel::Tunnel;
 
 use crate::{
     balance::PickState,
-    config::{HeaderEdits, ReservedFields},
+    config::ReservedFields,
     downstream::{Client, Handle, Refusal},
     pool::{Identity, OneClient},
     routing,
@@ -150,7 +150,7 @@ impl Proxy {
             Action::Redirect(redirect) => answer::redirect(redirect, &target),
             Action::Respond(respond) => answer::respond(respond),
         };
-        edit(response.headers_mut(), &route.response_headers);
+        route.response_headers.apply(response.headers_mut());
         response
     }
 
@@ -395,18 +395,6 @@ fn add_via(headers: &mut HeaderMap, view: &View, version: Version) {
     let via = via::extended(headers.get_all(header::VIA).iter(), version, pseudonym);
     if let Ok(value) = HeaderValue::from_bytes(&via) {
         headers.insert(header::VIA, value);
-    }
-}
-
-fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
-    for name in &edits.remove {
-        headers.remove(name);
-    }
-    for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in &edits.add {
-        headers.append(name, value.clone());
     }
 }
 
