@@ -286,7 +286,7 @@ fn tls(page: &mut Page, [cluster, endpoint]: [(&str, &str); 2], counts: &Handsha
 fn pool(page: &mut Page, cluster: &Cluster, endpoint: &Endpoint) {
     let address = endpoint.address.to_string();
     let labels = [("cluster", cluster.name.as_str()), ("endpoint", address.as_str())];
-    let status = endpoint.pool.status();
+    let status = endpoint.pool_status();
     let active = status.connections.saturating_sub(status.idle);
     for (state, count) in [("idle", status.idle), ("active", active)] {
         let labels = [labels[0], labels[1], ("state", state)];

@@ -75,7 +75,7 @@ fn cluster(cluster: &Cluster) -> Value {
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let pool = endpoint.pool.status();
+    let pool = endpoint.pool_status();
     // Reasons that never occurred would only hide those that did.
     let counts =
         |all: Vec<(&'static str, u64)>| -> BTreeMap<_, _> { all.into_iter().filter(|(_, count)| *count > 0).collect() };

@@ -13,6 +13,14 @@ use super::{
     limit::{Grant, Waiter},
 };
 
+/// Whether the waits of a checkout count as those of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Count,
+    /// Those whom the connection is for count their own.
+    ElseCounted,
+}
+
 impl<C: Connection> Pool<C> {
     /// Finds a connection for a request on `worker`, or the right to open one; waits for either at most until
     /// `deadline` is ready.
@@ -28,12 +36,37 @@ impl<C: Connection> Pool<C> {
         now: Instant,
         deadline: impl Future<Output = ()>,
     ) -> Result<Checkout<C>, CheckoutError> {
+        self.wait(worker, wanted, now, deadline, Waits::Count).await
+    }
+
+    /// As [`Self::checkout`], for a connection that requests will share, who wait elsewhere and are counted there
+    /// ([`Self::count_waited`], [`Self::count_without`]).
+    pub async fn checkout_shared(
+        self: &Arc<Self>,
+        worker: usize,
+        wanted: Wanted<'_>,
+        now: Instant,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Checkout<C>, CheckoutError> {
+        self.wait(worker, wanted, now, deadline, Waits::ElseCounted).await
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        worker: usize,
+        wanted: Wanted<'_>,
+        now: Instant,
+        deadline: impl Future<Output = ()>,
+        waits: Waits,
+    ) -> Result<Checkout<C>, CheckoutError> {
         if let Some(found) = self.try_checkout(worker, wanted, now) {
             return Ok(found);
         }
         let length = self.shards[worker].lock().terms.policy.wait.queue;
         let Some(waiter) = self.limit.join(length) else {
-            self.counts.queue_full.fetch_add(1, Relaxed);
+            if waits == Waits::Count {
+                self.count_without(CheckoutError::QueueFull);
+            }
             return Err(self.want_of(CheckoutError::QueueFull));
         };
         let mut waiting = Waiting { pool: self, waiter };
@@ -44,7 +77,9 @@ impl<C: Connection> Pool<C> {
         if !wanted.is_any() && self.lacks_ports() {
             self.let_idle_give_way(worker, now);
         }
-        self.counts.waited.fetch_add(1, Relaxed);
+        if waits == Waits::Count {
+            self.count_waited();
+        }
         tokio::select! {
             biased;
             granted = &mut waiting.waiter.granted => match granted {
@@ -52,10 +87,26 @@ impl<C: Connection> Pool<C> {
                 Err(_) => Err(CheckoutError::TimedOut),
             },
             () = deadline => {
-                self.counts.wait_timeouts.fetch_add(1, Relaxed);
+                if waits == Waits::Count {
+                    self.count_without(CheckoutError::TimedOut);
+                }
                 Err(self.want_of(CheckoutError::TimedOut))
             }
         }
+    }
+
+    /// A request waits because all that there may be is in use.
+    pub fn count_waited(&self) {
+        self.counts.waited.fetch_add(1, Relaxed);
+    }
+
+    /// A request got no connection.
+    pub fn count_without(&self, error: CheckoutError) {
+        let count = match error {
+            CheckoutError::QueueFull => &self.counts.queue_full,
+            CheckoutError::TimedOut | CheckoutError::NoPort => &self.counts.wait_timeouts,
+        };
+        count.fetch_add(1, Relaxed);
     }
 
     /// No connection could be opened with `permit`, for want of source ports: until a connection ends, or a second has

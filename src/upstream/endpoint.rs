@@ -14,7 +14,7 @@ use super::{connection::Connection, connector::Connector, http2::Connections, st
 use crate::{
     config,
     health::Health,
-    pool::{CloseReason, Learning, Pool},
+    pool::{self, CloseReason, Learning, Pool},
     ports::Ports,
     tls::ClientTls,
 };
@@ -103,6 +103,15 @@ impl Endpoint {
         if let Some(http2) = &self.http2 {
             http2.close(reason);
         }
+    }
+
+    /// What the pool looks like, streams of shared connections and who waits for them included.
+    pub fn pool_status(&self) -> pool::Status {
+        let mut status = self.pool.status();
+        if let Some(http2) = &self.http2 {
+            http2.add_to(&mut status);
+        }
+        status
     }
 
     pub fn load(&self) -> usize {

@@ -56,7 +56,7 @@ use super::{
 };
 use crate::{
     config::{self, Protocol},
-    pool::{CheckoutError, CloseReason, Identity, OpenReason, Pool, Reused},
+    pool::{self, CheckoutError, CloseReason, Identity, OpenReason, Pool, Reused},
     worker::Timers,
 };
 
@@ -202,6 +202,16 @@ impl Connections {
         state.open.iter().map(|shared| shared.life.streams.load(SeqCst)).sum()
     }
 
+    /// What the pool's own counts do not know: the connections without a request, and the requests that wait.
+    pub fn add_to(&self, status: &mut pool::Status) {
+        let mut state = self.lock();
+        state.forget_gone();
+        let idle = |shared: &&Arc<Shared>| shared.life.streams.load(SeqCst) == 0;
+        status.idle += state.open.iter().filter(idle).count();
+        // A connection on its way that waits in the pool is for some of those who wait here.
+        status.waiting = status.waiting.max(state.waiters.len());
+    }
+
     /// A stream for a request, at once or after a wait.
     ///
     /// Cancellation: the place in the queue is given up, and a stream that was granted in the same moment goes back.
@@ -223,6 +233,7 @@ impl Connections {
             let policy = self.pool.policy();
             state.forget_gone();
             if state.waiters.len() >= policy.wait.queue.max(self.target(&policy)) {
+                self.pool.count_without(CheckoutError::QueueFull);
                 return Err(CheckoutError::QueueFull.into());
             }
             let (grant, granted) = oneshot::channel();
@@ -232,15 +243,23 @@ impl Connections {
             });
             self.grow(&mut state, identity, means);
             let opens = state.opening.iter().any(|of| of.as_ref() == identity);
+            // Who only waits for the handshake of the first one does not wait for others to end.
+            if !state.open.is_empty() && !self.pool.has_room() {
+                self.pool.count_waited();
+            }
             let connect = if opens { means.connect } else { Duration::ZERO };
             (granted, policy.wait.timeout + connect)
         };
         let late = means.timers.sleep_until(Instant::now() + patience);
-        tokio::select! {
+        let grant = tokio::select! {
             biased;
             granted = granted => granted.unwrap_or_else(|_| Err(CheckoutError::TimedOut.into())),
             () = late => Err(CheckoutError::TimedOut.into()),
+        };
+        if let Err(NoStream::Checkout(error)) = grant {
+            self.pool.count_without(error);
         }
+        grant
     }
 
     /// Requests that one connection is to carry.
@@ -287,6 +306,10 @@ impl Connections {
         let same = |of: &Option<Identity>| of.as_ref() == identity;
         let waiting = state.waiters.iter().filter(|waiter| same(&waiter.identity)).count();
         let coming = state.opening.iter().filter(|of| same(of)).count();
+        // At the limit those that are open will serve them, as requests end.
+        if !self.pool.has_room() && state.open.iter().any(|shared| same(&shared.identity)) {
+            return;
+        }
         let policy = self.pool.policy();
         let allowed = state.open.iter().filter(|shared| same(&shared.identity));
         let allowed = allowed.map(|shared| shared.allowed.load(Relaxed)).min();
@@ -348,12 +371,7 @@ impl Connections {
         let mut state = self.lock();
         let waiting: Vec<_> = state.waiters.iter().map(|waiter| waiter.identity.clone()).collect();
         for identity in waiting {
-            let same = |of: &Option<Identity>| *of == identity;
-            let none = !state.opening.iter().any(same) && !state.open.iter().any(|shared| same(&shared.identity));
-            // At the limit those that are open will serve them, as requests end.
-            if none || self.pool.has_room() {
-                self.grow(&mut state, identity.as_ref(), means);
-            }
+            self.grow(&mut state, identity.as_ref(), means);
         }
     }
 

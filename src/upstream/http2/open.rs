@@ -186,7 +186,7 @@ impl Opening {
         let wanted = Wanted::idle_under(Duration::ZERO);
         let now = Instant::now();
         let late = self.timers.sleep_until(now + pool.policy().wait.timeout);
-        let permit = match pool.checkout(self.worker, wanted, now, late).await? {
+        let permit = match pool.checkout_shared(self.worker, wanted, now, late).await? {
             Checkout::Open(permit, _) => permit,
             Checkout::Reused(pooled) => pooled.replace(CloseReason::GaveWay),
         };

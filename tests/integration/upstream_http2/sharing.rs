@@ -84,6 +84,22 @@ fn in_breaths(settings: &'static [(u16, u32)]) -> (H2Endpoint, Arc<AtomicUsize>)
     (endpoint, most)
 }
 
+/// Allows one request at a time, and answers none before the second gate is open; the first tells that one has come.
+fn one_at_a_time() -> (H2Endpoint, Gate, Gate) {
+    let (arrived, gate) = (Gate::default(), Gate::default());
+    let endpoint = H2Endpoint::start(&[(MAX_CONCURRENT_STREAMS, 1)], {
+        let (arrived, gate) = (arrived.clone(), gate.clone());
+        move |connection| {
+            while let Some(stream) = connection.request() {
+                arrived.open();
+                gate.wait();
+                connection.answer(stream, b"held");
+            }
+        }
+    });
+    (endpoint, arrived, gate)
+}
+
 fn get_at_once(proxy: &Proxy, count: usize) {
     thread::scope(|scope| {
         for _ in 0..count {
@@ -161,6 +177,54 @@ fn at_the_limit_of_connections_they_carry_as_many_as_the_endpoint_allows() {
         .start();
     get_at_once(&proxy, 12);
     assert_eq!((endpoint.opened(), most.load(SeqCst)), (1, 12));
+}
+
+#[test]
+fn who_waits_for_a_stream_is_counted() {
+    let (endpoint, arrived, gate) = one_at_a_time();
+    let proxy = in_front_of(&endpoint)
+        .with("http2 = { streams = 2 }")
+        .with("[cluster.main.pool]\nmax_connections = 1\nmax_idle = 1\nwait = { queue = 2, timeout = \"60s\" }")
+        .start();
+    let exhausted = |outcome: &str| proxy.metric("forebay_pool_exhausted_total", &[outcome]);
+    let connections = |state: &str, count: f64| {
+        proxy.wait_for_metric("forebay_pool_connections", &[state], |found| found == count);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| get_at_once(&proxy, 1));
+        arrived.wait();
+        scope.spawn(|| get_at_once(&proxy, 2));
+        proxy.wait_for_metric("forebay_pool_waiting", &[], |waiting| waiting == 2.0);
+        assert_eq!(proxy.get("/").status, 503);
+        assert_eq!(exhausted("outcome=\"queue-full\""), 1.0);
+        gate.open();
+    });
+    connections("state=\"idle\"", 1.0);
+    connections("state=\"active\"", 0.0);
+    assert_eq!(proxy.metric("forebay_pool_waiting", &[]), 0.0);
+    assert_eq!(proxy.metric("forebay_pool_waited_total", &[]), 2.0);
+    assert_eq!(exhausted("outcome=\"timeout\""), 0.0);
+    assert_eq!(endpoint.opened(), 1);
+}
+
+#[test]
+fn requests_that_wait_for_a_stream_in_vain_are_counted_once_each() {
+    let (endpoint, arrived, gate) = one_at_a_time();
+    let proxy = in_front_of(&endpoint)
+        .with("[cluster.main.pool]\nmax_connections = 1\nmax_idle = 1\nwait = { queue = 9, timeout = \"200ms\" }")
+        .start();
+    thread::scope(|scope| {
+        scope.spawn(|| get_at_once(&proxy, 1));
+        arrived.wait();
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(proxy.get("/").status, 503));
+            }
+        });
+        gate.open();
+    });
+    let exhausted = proxy.metric("forebay_pool_exhausted_total", &["outcome=\"timeout\""]);
+    assert_eq!((exhausted, proxy.metric("forebay_pool_waiting", &[])), (3.0, 0.0));
 }
 
 #[test]
