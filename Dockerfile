@@ -4,6 +4,7 @@ WORKDIR /build
 # The dependencies alone, so that a change of the sources does not build them again. The manifest names the benches,
 # so they have to be there.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY benches benches
 RUN mkdir src \
     && echo 'fn main() {}' > src/main.rs \

@@ -6,7 +6,7 @@ import ssl
 import time
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: idle.example\r\nUser-Agent: idle-probe/1.0\r\nAccept: */*\r\n\r\n"
-LARGE = REQUEST.replace(b"GET / ", b"GET /large ")
+SLOW = REQUEST.replace(b"GET / ", b"GET /slow ")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # RFC 7541: GET, /, https by index, and an authority.
 FIELDS = bytes([0x82, 0x84, 0x87, 0x41, 0x01]) + b"a"
@@ -92,7 +92,7 @@ def idle(proxy, count, kind="http"):
 
 
 def after_burst(proxy, count):
-    """KiB for each of `count` clients while all have an answer of 1 MiB under way, and once they are idle."""
+    """KiB for each of `count` clients while all are in the middle of an answer, and once they are idle."""
     speaks = Http1()
     for _ in range(50):
         client = connect(proxy, "http")
@@ -103,7 +103,7 @@ def after_burst(proxy, count):
     before = proxy.process.memory()
     clients = [connect(proxy, "http") for _ in range(count)]
     for client in clients:
-        speaks.send(client, LARGE)
+        speaks.send(client, SLOW)
     time.sleep(1)
     active = proxy.process.memory()
     for client in clients:

@@ -10,6 +10,14 @@ import time
 TICK = 1e6 / os.sysconf("SC_CLK_TCK")
 
 
+def must_be_free(ports):
+    """With SO_REUSEPORT somebody else's program could take the clients that are meant for ours."""
+    for port in ports:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                sys.exit(f"something listens on port {port} of 127.0.0.1 already")
+
+
 class Process:
     """A program that runs pinned to one set of cores, and ends with `stop`."""
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from process import Process
+from process import Process, must_be_free
 
 ENDPOINT = 18600
 
@@ -38,6 +38,7 @@ http {{
   server {{
     {listen} root {folder}/files;
     location = / {{ return 200 "{small}"; }}
+    location = /slow {{ limit_rate 8k; }}
   }}
 }}
 """
@@ -157,6 +158,7 @@ class Proxy:
         path = os.path.join(folder, self.file)
         with open(path, "w") as config:
             config.write(self.config.format(**values))
+        must_be_free((self.http, self.https, self.admin))
         command = [part.format(program=self.program, path=path, folder=folder) for part in self.command]
         self.process = Process(self.name, command, cores, os.path.join(folder, f"{self.name}.log"))
         for port in (self.http, self.https):
@@ -190,15 +192,18 @@ def endpoint_address(number):
 
 
 def start_endpoint(folder, addresses=1):
-    """A second nginx, which answers without a proxy's work: 128 bytes for `/`, a file of 1 MiB for `/large`."""
+    """A second nginx, which answers without a proxy's work: 128 bytes for `/`, a file of 1 MiB for `/large`,
+    and 32 KiB within four seconds for `/slow`."""
     program = os.environ.get("NGINX") or shutil.which("nginx")
     os.makedirs(os.path.join(folder, "files"), exist_ok=True)
-    with open(os.path.join(folder, "files", "large"), "wb") as large:
-        large.write(b"x" * (1 << 20))
+    for name, size in (("large", 1 << 20), ("slow", 1 << 15)):
+        with open(os.path.join(folder, "files", name), "wb") as file:
+            file.write(b"x" * size)
     path = os.path.join(folder, "endpoint.conf")
     with open(path, "w") as config:
         listen = " ".join(f"listen {endpoint_address(number)} backlog=4096;" for number in range(addresses))
         config.write(NGINX_ENDPOINT.format(folder=folder, listen=listen, small="x" * 128, user=user_line()))
+    must_be_free((ENDPOINT,))
     command = [program, "-e", f"{folder}/endpoint.error", "-c", path]
     endpoint = Process("the endpoint", command, "1", os.path.join(folder, "endpoint.log"))
     endpoint.wait_for_port(ENDPOINT)

@@ -6,8 +6,8 @@ import statistics
 import time
 
 from clients import Failed, wrk
-from memory import after_burst, idle
-from process import Process
+from memory import SLOW, after_burst, idle
+from process import Process, must_be_free
 from proxies import endpoint_address
 
 HTTP, HTTPS, ADMIN = 18650, 18651, 18652
@@ -23,6 +23,7 @@ class Variant:
         with open(self.path, "w") as config:
             config.write(toml(folder, routes, endpoints, workers))
         cores = "0" if workers == 1 else f"0-{workers - 1}"
+        must_be_free((HTTP, HTTPS, ADMIN))
         command = [forebay, "run", "--config", self.path]
         self.process = Process("forebay", command, cores, os.path.join(folder, "scale.log"))
         self.process.wait_for_port(HTTP)
@@ -140,7 +141,7 @@ def memory_table(forebay, folder):
         variant.stop()
     result["endpoint"] = growth(forebay, folder, "endpoints", ENDPOINTS)
     result["route"] = growth(forebay, folder, "routes", 10000)
-    result["pooled connection"] = pooled(forebay, folder, 500)
+    result["pooled connection"] = pooled(forebay, folder, 1000)
     return result
 
 
@@ -158,23 +159,18 @@ def growth(forebay, folder, what, count):
 
 def pooled(forebay, folder, count):
     """Clients that all ask at once, and leave when they have their answers, leave a connection each to the endpoint."""
+    request = SLOW.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     variant = Variant(forebay, folder)
     try:
-        before = None
-        for _ in range(2):
-            clients = [socket.create_connection(("127.0.0.1", HTTP)) for _ in range(count)]
-            if before is None:
-                for client in clients:
-                    client.close()
-                time.sleep(6)
-                before = variant.process.memory()
-                continue
-            for client in clients:
-                client.sendall(b"GET /large HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
-            for client in clients:
-                while client.recv(1 << 16):
-                    pass
-                client.close()
+        time.sleep(1)
+        before = variant.process.memory()
+        clients = [socket.create_connection(("127.0.0.1", HTTP)) for _ in range(count)]
+        for client in clients:
+            client.sendall(request)
+        for client in clients:
+            while client.recv(1 << 16):
+                pass
+            client.close()
         time.sleep(6)
         return (variant.process.memory() - before) / count
     finally:

@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Watches these files from now on, and no others. To be called again after each change, which may have led a link
-    /// elsewhere.
+    /// elsewhere. Where that adds a folder, the files want another look, which [`Self::changed`] says.
     ///
     /// # Errors
     /// The first folder that cannot be watched (too many watches, no such folder); its files are looked at now and then,
@@ -77,6 +77,10 @@ impl Watch {
             let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
             result = result.and(watched);
         }
+        if !folders.is_subset(&self.folders) {
+            // What happened in there since its files were read, nobody has seen.
+            self.since.get_or_insert_with(Instant::now);
+        }
         self.folders = folders;
         result
     }
@@ -96,5 +100,27 @@ impl Watch {
         let quiet = async { while let Ok(Some(())) = timeout(QUIET, self.events.recv()).await {} };
         let _ = timeout_at(since + PATIENCE, quiet).await;
         self.since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_watched_anew_is_looked_at_once_more() {
+        let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|folder| folder.expect("a temporary directory"));
+        let files = folders.each_ref().map(|folder| folder.path().join("key.pem"));
+        let mut watch = Watch::start();
+        let mut wait = async |files: &[PathBuf]| {
+            watch.set(files.iter().map(PathBuf::as_path)).expect("the folder is there");
+            let begin = Instant::now();
+            watch.changed().await;
+            begin.elapsed()
+        };
+        assert_eq!(wait(&files[..1]).await, QUIET);
+        assert!(wait(&files[..1]).await > PATIENCE, "nothing new");
+        assert_eq!(wait(&files).await, QUIET);
+        assert!(wait(&files[1..]).await > PATIENCE, "one less");
     }
 }

@@ -105,6 +105,8 @@ fn files_of(config: &Config) -> impl Iterator<Item = PathBuf> {
 impl Control {
     /// A file may have changed: reads again what has.
     pub(super) async fn look_at_files(&mut self) {
+        // Before anything is read, so that no later change goes by unseen.
+        self.watch_files();
         if self.source.as_mut().is_some_and(Source::has_changed) {
             self.reload().await;
         } else {

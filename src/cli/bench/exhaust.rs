@@ -4,12 +4,11 @@ mod report;
 
 use std::{path::PathBuf, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::stop_on_signals;
 use crate::{
     bench::{
         chart::{page, stacked},
+        display::Display,
         exhaust::{ExhaustError, Plan, Scene, inside, story::Story},
         load::Stop,
     },
@@ -136,8 +135,9 @@ impl ExhaustArgs {
             rate: self.rate.unwrap_or(f64::from(self.ports) * SHARE_PER_SECOND),
             duration: self.duration,
         };
-        let bar = bar(self.duration);
-        let advance = |done: Duration| bar.set_position(done.as_millis() as u64);
+        let display = Display::start(self.duration);
+        display.begin("requests go through three proxies".to_owned());
+        let advance = |done| display.advance(done);
         let result = match plan.run(stop, advance) {
             Err(ExhaustError::Namespace(error)) if error.is_of_rights() => {
                 eprint_line(&format!(
@@ -149,14 +149,7 @@ impl ExhaustArgs {
             }
             other => other,
         };
-        bar.finish_and_clear();
+        display.finish();
         result
     }
-}
-
-/// Shows how much of the load's time is over, where somebody watches a terminal.
-fn bar(length: Duration) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:30}] {eta} left, requests go through three proxies");
-    let style = style.expect("the template is well-formed").progress_chars("=> ");
-    ProgressBar::new(length.as_millis() as u64).with_style(style)
 }

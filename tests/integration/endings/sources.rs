@@ -141,13 +141,14 @@ fn a_source_address_that_disappears_is_left_out_and_its_idle_connections_are_clo
 fn a_source_address_that_comes_back_is_used_again_by_itself() {
     let Some(scene) = Scene::start() else { return };
     scene.take_away();
-    scene.namespace.add_inner(2);
-    eventually("the address is there again", || scene.present(scene.leaving) == 1.0);
+    // Each worker ends its own, when it next looks.
     scene
         .proxy
         .wait_for_metric("forebay_pool_closed_total", &["reason=\"source-gone\""], |count| {
             count == 10.0
         });
+    scene.namespace.add_inner(2);
+    eventually("the address is there again", || scene.present(scene.leaving) == 1.0);
     eventually("it is used again", || {
         let answers = requests(&scene.proxy, 40, 40, |client, _| client.get("/"));
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
