@@ -113,7 +113,9 @@ mod tests {
         let files = folders.each_ref().map(|folder| folder.path().join("key.pem"));
         let mut watch = Watch::start();
         let mut wait = async |files: &[PathBuf]| {
-            watch.set(files.iter().map(PathBuf::as_path)).expect("the folder is there");
+            watch
+                .set(files.iter().map(PathBuf::as_path))
+                .expect("the folder is there");
             let begin = Instant::now();
             watch.changed().await;
             begin.elapsed()

@@ -72,8 +72,7 @@ fn an_endpoint_that_cannot_be_connected_to_fails_its_tcp_probe() {
     eventually("only the living one is asked", || {
         (0..20).all(|_| proxy.get("/").status == 200)
     });
-    drop(refusing);
-    let late = Endpoint::start_on(&address.to_string(), |exchange| exchange.respond("late"));
+    let late = Endpoint::start_with(refusing.listen(), |exchange| exchange.respond("late"));
     eventually("the late one is asked too", || who_answers(&proxy) == ["alive", "late"]);
     assert!(late.opened() > 0);
 }

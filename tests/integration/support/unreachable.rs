@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -20,6 +20,12 @@ impl Refusing {
 
     pub fn address(&self) -> SocketAddr {
         address(&self.socket)
+    }
+
+    /// From now on connections are taken.
+    pub fn listen(self) -> TcpListener {
+        self.socket.listen(128).expect("a bound socket can listen");
+        self.socket.into()
     }
 }
 

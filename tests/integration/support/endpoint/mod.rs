@@ -143,8 +143,17 @@ impl Endpoint {
         Endpoint::launch(address, Header::Expected, None, Arc::new(script))
     }
 
+    /// As [`Endpoint::start`], on a socket that is there already.
+    pub fn start_with(listener: TcpListener, script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Endpoint {
+        Endpoint::launch_with(listener, Header::Unexpected, None, Arc::new(script))
+    }
+
     fn launch(address: &str, header: Header, tls: Option<EndpointTls>, script: Script) -> Endpoint {
         let listener = TcpListener::bind(address).expect("the address can be bound");
+        Endpoint::launch_with(listener, header, tls, script)
+    }
+
+    fn launch_with(listener: TcpListener, header: Header, tls: Option<EndpointTls>, script: Script) -> Endpoint {
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
