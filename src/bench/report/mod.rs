@@ -32,8 +32,8 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub label: &'static str,
-    /// It counts what should not be.
-    pub of_failures: bool,
+    /// Left out where there is none of it.
+    pub only_if_any: bool,
     /// One for each subject of the report.
     pub cells: Vec<Cell>,
 }
@@ -53,8 +53,10 @@ enum Show {
     Median(fn(f64) -> String),
     /// The most of all runs.
     Most,
-    /// The sum over all runs, where there is anything at all.
+    /// The sum over all runs.
     Sum,
+    /// The same, where there is anything at all.
+    SumIfAny,
 }
 
 const ROWS: [(&str, Measure, Show); 16] = [
@@ -80,7 +82,7 @@ const ROWS: [(&str, Measure, Show); 16] = [
     ("TIME_WAIT, proxy's end, at most", TIME_WAIT_PROXY, Show::Most),
     ("TIME_WAIT, endpoints' end, at most", TIME_WAIT_ENDPOINT, Show::Most),
     ("no source port (EADDRNOTAVAIL)", NO_PORT, Show::Sum),
-    ("requests never sent, too late", UNSENT, Show::Sum),
+    ("requests never sent, too late", UNSENT, Show::SumIfAny),
     ("failed requests", ERRORS, Show::Sum),
 ];
 
@@ -118,7 +120,7 @@ impl Report {
         let subjects = self.subjects();
         let row = |(label, measure, show): &(&'static str, Measure, Show)| Row {
             label,
-            of_failures: matches!(show, Show::Sum),
+            only_if_any: matches!(show, Show::SumIfAny),
             cells: subjects
                 .iter()
                 .map(|subject| self.cell(*subject, measure, *show))
@@ -137,7 +139,7 @@ impl Report {
         };
         match show {
             Show::Most => only(spread.high),
-            Show::Sum => self.sum(subject, measure).map_or_else(Cell::default, only),
+            Show::Sum | Show::SumIfAny => self.sum(subject, measure).map_or_else(Cell::default, only),
             Show::Median(written) => Cell {
                 value: written(spread.median),
                 spread: match spread.width() {
