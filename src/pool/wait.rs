@@ -39,16 +39,20 @@ impl<C: Connection> Pool<C> {
         self.wait(worker, wanted, now, deadline, Waits::Count).await
     }
 
-    /// As [`Self::checkout`], for a connection that requests will share, who wait elsewhere and are counted there
-    /// ([`Self::count_waited`], [`Self::count_without`]).
-    pub async fn checkout_shared(
+    /// As [`Self::checkout`], for the right to open a connection that requests will share: they wait elsewhere, and are
+    /// counted there ([`Self::count_waited`], [`Self::count_without`]).
+    pub async fn permit_to_share(
         self: &Arc<Self>,
         worker: usize,
-        wanted: Wanted<'_>,
         now: Instant,
         deadline: impl Future<Output = ()>,
-    ) -> Result<Checkout<C>, CheckoutError> {
-        self.wait(worker, wanted, now, deadline, Waits::ElseCounted).await
+    ) -> Result<Permit<C>, CheckoutError> {
+        // What is kept is for those who share nothing.
+        let wanted = Wanted::idle_under(Duration::ZERO);
+        match self.wait(worker, wanted, now, deadline, Waits::ElseCounted).await? {
+            Checkout::Open(permit, _) => Ok(permit),
+            Checkout::Reused(pooled) => Ok(pooled.replace(CloseReason::GaveWay)),
+        }
     }
 
     async fn wait(

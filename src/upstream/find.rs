@@ -6,12 +6,13 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
+    answer::{SendError, Timing},
     cluster::Cluster,
     connection::Connection,
     connector::{ConnectError, Purpose},
     endpoint::{Endpoint, InFlight},
     handshake::Offer,
-    send::{Local, Repeat, SendError, Timing},
+    outgoing::{Local, Repeat},
 };
 use crate::pool::{Checkout, Identity, OpenReason, Permit, Pooled, Wanted};
 

@@ -4,6 +4,7 @@
 //! ([`find`], [`connector`]), write the request ([`upload`]), read the head of the answer ([`mod@exchange`]) and stream its
 //! body back ([`ResponseBody`]), or carry what follows it ([`Tunnel`]), at whose end the connection is checked in or ended ([`closing`]).
 
+mod answer;
 mod body;
 mod buffers;
 mod closing;
@@ -16,6 +17,7 @@ mod exchange;
 mod find;
 mod handshake;
 mod http2;
+mod outgoing;
 mod patience;
 mod probe;
 mod request_body;
@@ -26,6 +28,7 @@ mod upload;
 mod warm;
 mod wire;
 
+pub use answer::{Answer, Failed, SendError, Timing};
 pub use body::{BodyError, KeepAlive, ResponseBody};
 pub use buffers::{drop_spare as drop_spare_buffers, take_write};
 pub use cluster::{Cluster, NoServerName};
@@ -35,9 +38,10 @@ pub use endpoint::{Endpoint, EndpointCounts, InFlight, Shared};
 pub use exchange::ExchangeError;
 pub use handshake::{HandshakeCounts, Offer};
 pub use http2::{Connections, drives_streams};
+pub use outgoing::{Encode, Fits, Local, Outgoing, Repeat};
 pub use probe::{ProbeConnection, connect_probe};
 pub use request_body::{Expectation, RequestFraming};
-pub use send::{Answer, Encode, Failed, Fits, Local, Outgoing, Repeat, SendError, Timing, send};
+pub use send::send;
 pub use stale::StaleOutcome;
 pub use tunnel::{Opens, Tunnel, Upgrade};
 pub use warm::warm;

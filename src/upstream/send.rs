@@ -10,164 +10,29 @@
 //!   as closed.
 //! * Nothing else.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
-
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use hyper::body::Incoming;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use super::{
+    answer::{Answer, Failed, SendError, Timing},
     body::{KeepAlive, ResponseBody},
     cluster::Cluster,
     connection::Connection,
-    connector::ConnectError,
     endpoint::{Endpoint, InFlight},
     exchange::{ExchangeError, Haste, Sending, exchange},
     find::{Attempt, ToOpen, ask, attempt, find_connection, open, wanted},
     http2,
+    outgoing::{Encode, Fits, Local, Outgoing, Repeat},
     patience::Patience,
-    request_body::{Expectation, RequestBody, RequestFraming},
+    request_body::RequestBody,
     stale::StaleOutcome,
     tunnel::Opens,
     upload::Upload,
 };
 use crate::{
-    balance::PickState,
-    config::{Close, Protocol, ReservedFields},
+    config::{Close, Protocol},
     http1::ResponseHead,
-    pool::{Checkout, CheckoutError, CloseReason, Identity, OpenReason, Permit, Pooled, Reused, Wanted},
-    worker::Timers,
+    pool::{Checkout, CloseReason, OpenReason, Permit, Pooled, Reused, Wanted},
 };
-
-/// What the sending worker lends.
-#[derive(Debug, Clone, Copy)]
-pub struct Local<'a> {
-    pub worker: usize,
-    pub timers: &'a Timers,
-    pub picks: &'a PickState,
-}
-
-/// A request, ready to be encoded for whichever endpoint is picked.
-#[derive(Debug)]
-pub struct Outgoing<E> {
-    pub method: Method,
-    /// See [`Cluster::identity`].
-    pub identity: Option<Identity>,
-    pub opens: Opens,
-    pub encode: E,
-    pub fits: Fits,
-    pub repeat: Repeat,
-    pub framing: RequestFraming,
-    /// `None` is a request without one.
-    pub body: Option<Incoming>,
-    pub expectation: Expectation,
-    /// Fields that the client's trailers may not have.
-    pub reserved: Option<Arc<ReservedFields>>,
-    /// Longest time without a byte of the client's body.
-    pub client_stall: Duration,
-    /// What the client allows for the whole; `None`: as long as the cluster does.
-    pub time_limit: Option<Duration>,
-}
-
-/// Writes the head of a request for whichever endpoint is picked.
-pub trait Encode {
-    /// The whole head, framing fields included, which tells the endpoint to close where the connection is not to live
-    /// on; also an empty map whose memory is used for the fields of the answer.
-    fn http1(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap);
-
-    /// The pseudo-fields and fields of RFC 9113 8.3.1; `None` if the request names no host that they could carry.
-    fn http2(&mut self, endpoint: &Endpoint) -> Option<http::Request<()>>;
-}
-
-/// Which endpoints the same head serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fits {
-    Any,
-    /// It names its endpoint in Host.
-    One,
-}
-
-/// Whether the request may reach an endpoint twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// It is idempotent (RFC 9110 9.2.2), or its client says so.
-    Allowed,
-    Forbidden,
-}
-
-/// The head of an answer, with the body on its way.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// The endpoint's.
-    pub version: Version,
-    /// The protocol that the connection has changed to.
-    pub upgrade: Option<HeaderValue>,
-    pub body: ResponseBody,
-    pub in_flight: InFlight,
-    pub timing: Timing,
-}
-
-/// Where the time of a request went, as far as it did.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timing {
-    pub reused: Reused,
-    /// Waiting for a connection of the pool; zero when one was at hand.
-    pub wait: Duration,
-    /// Opening a connection; `None` when a kept one was used.
-    pub connect: Option<Duration>,
-}
-
-/// Why a request got no answer from a cluster.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    #[error("the cluster has no healthy endpoint")]
-    NoEndpoint,
-    #[error("the names of the cluster's endpoints cannot be looked up")]
-    NotResolved,
-    #[error(transparent)]
-    Checkout(#[from] CheckoutError),
-    #[error(transparent)]
-    Connect(Arc<ConnectError>),
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
-    #[error("the endpoint closed the kept connection as the request was sent, and this method must not be sent twice")]
-    Stale,
-    #[error(
-        "the endpoint closed the kept connection as the request was sent, and more of its body was sent than \
-         max_replay_body keeps for a second time"
-    )]
-    StaleBody,
-}
-
-impl SendError {
-    /// Nothing to pick from.
-    pub(super) fn none_of(cluster: &Cluster) -> Self {
-        if cluster.unresolved && cluster.endpoints.is_empty() {
-            Self::NotResolved
-        } else {
-            Self::NoEndpoint
-        }
-    }
-
-    pub(super) fn lacks_ports(&self) -> bool {
-        matches!(self, Self::Connect(error) if matches!(**error, ConnectError::PortsExhausted))
-    }
-}
-
-impl From<ConnectError> for SendError {
-    fn from(error: ConnectError) -> Self {
-        Self::Connect(Arc::new(error))
-    }
-}
-
-/// A failed request, with the endpoint at which it failed, if it got that far.
-#[derive(Debug)]
-pub struct Failed {
-    pub error: SendError,
-    pub endpoint: Option<Arc<Endpoint>>,
-    pub timing: Timing,
-}
 
 /// Sends a request to one endpoint of the cluster and gives the head of its answer.
 ///

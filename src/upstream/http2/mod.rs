@@ -48,11 +48,11 @@ use self::{
     stream::{Shared, StreamPermit},
 };
 use super::{
+    answer::SendError,
     connection::Connection,
     connector::{ConnectError, Connector},
     endpoint::EndpointCounts,
     handshake::Offer,
-    send::SendError,
 };
 use crate::{
     config::{self, Protocol},

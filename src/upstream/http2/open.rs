@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     http1,
-    pool::{Checkout, CloseReason, Identity, OpenReason, Permit, Wanted},
+    pool::{CloseReason, Identity, OpenReason, Permit},
     upstream::{
         connection::Connection,
         connector::{ConnectError, Purpose},
@@ -182,14 +182,9 @@ impl Opening {
     async fn connected(&self) -> Result<(Connection, Permit<Connection>), NoStream> {
         let connections = &self.coming.connections;
         let pool = &connections.pool;
-        // Only the right to open one: what is kept over HTTP/1 is of no use here.
-        let wanted = Wanted::idle_under(Duration::ZERO);
         let now = Instant::now();
         let late = self.timers.sleep_until(now + pool.policy().wait.timeout);
-        let permit = match pool.checkout_shared(self.worker, wanted, now, late).await? {
-            Checkout::Open(permit, _) => permit,
-            Checkout::Reused(pooled) => pooled.replace(CloseReason::GaveWay),
-        };
+        let permit = pool.permit_to_share(self.worker, now, late).await?;
         let purpose = Purpose {
             identity: self.coming.identity.as_ref(),
             offer: connections.offer,

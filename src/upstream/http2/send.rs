@@ -22,14 +22,16 @@ use super::{
 use crate::{
     pool::{CloseReason, Reused},
     upstream::{
+        answer::{Answer, Failed, SendError, Timing},
         body::ResponseBody,
         cluster::Cluster,
         endpoint::InFlight,
         exchange::ExchangeError,
         find::pick,
+        outgoing::{Encode, Local, Outgoing, Repeat},
         patience::Patience,
         request_body::RequestBody,
-        send::{Answer, Encode, Failed, Local, Outgoing, Repeat, SendError, Timing, send_http1_to},
+        send::send_http1_to,
         stale::StaleOutcome,
     },
 };
