@@ -119,7 +119,7 @@ def processor_tables(forebay, folder, rounds, seconds, wanted):
         "endpoints": (variant(endpoints=1), (1, 10, 100, ENDPOINTS), small),
         "routes": (variant(routes=1), (1, 10, 100, 1000, 10000), small),
         "fields": (plain, (4, 16, 64), fields),
-        "clients": (plain, (10, 1000, 8000), lambda made, count: with_idle(made, count, seconds)),
+        "clients": (plain, (10, 1000, 10_000), lambda made, count: with_idle(made, count, seconds)),
         "workers": (variant(workers=1), workers, small),
     }
     return {name: interleaved(*tables[name][:2], rounds, tables[name][2]) for name in tables if name in wanted}
