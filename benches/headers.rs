@@ -5,14 +5,13 @@ use std::{hint::black_box, net::SocketAddr, sync::Arc};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use forebay::{
     config::{self, Forwarding, HeaderEdits},
-    downstream::{Client, Listener},
+    downstream::{Client, Incoming, Listener},
     proxy::Head,
     routing,
     snapshot::{Action, ForwardTo, Snapshot},
     upstream::{Encode, Endpoint, Expectation, KeepAlive, Opens, RequestFraming},
 };
 use http::{HeaderMap, HeaderValue, Method, Request};
-use hyper::body::Incoming;
 
 const CONFIG: &str = r#"
 [[listener]]

@@ -5,10 +5,10 @@ use std::hint::black_box;
 use bytes::{BufMut, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use forebay::http1::{
-    CHUNK_END, ChunkedDecoder, ChunkedLimits, Limits, Part, RequestHead, check_path, chunk_head, decode_response_head,
-    last_chunk, parse_authority, screen_request_head,
+    CHUNK_END, ChunkedDecoder, ChunkedLimits, Framing, Limits, Part, RequestHead, Version, check_path, chunk_head,
+    decode_request_head, decode_response_head, encode_response_head, last_chunk, parse_authority,
 };
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 const SMALL_RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 128\r\n\
     Date: Tue, 15 Nov 1994 08:12:31 GMT\r\nServer: endpoint\r\n\r\n";
@@ -68,8 +68,37 @@ fn request_heads(criterion: &mut Criterion) {
             black_box(&out);
         });
     });
-    criterion.bench_function("request head, 200 bytes, screen", |bencher| {
-        bencher.iter(|| screen_request_head(black_box(REQUEST)));
+    criterion.bench_function("request head, 7 fields, decode", |bencher| {
+        let limits = Limits::default();
+        let mut recycled = HeaderMap::with_capacity(16);
+        let mut buffer = BytesMut::with_capacity(8192);
+        bencher.iter(|| {
+            buffer.reserve(4096);
+            buffer.put_slice(black_box(REQUEST));
+            let head = decode_request_head(&mut buffer, &mut recycled, &limits, 8192);
+            recycled = head.expect("well formed").expect("complete").headers;
+            recycled.clear();
+        });
+    });
+    criterion.bench_function("response head, 4 fields, encode", |bencher| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(header::DATE, HeaderValue::from_static("Tue, 15 Nov 1994 08:12:31 GMT"));
+        headers.insert(header::SERVER, HeaderValue::from_static("endpoint"));
+        let mut out = Vec::with_capacity(1024);
+        bencher.iter(|| {
+            out.clear();
+            encode_response_head(
+                &mut out,
+                Version::Http11,
+                StatusCode::OK,
+                black_box(&headers),
+                Framing::Length(128),
+                None,
+                b"",
+            );
+            black_box(&out);
+        });
     });
     criterion.bench_function("path, 30 bytes, check", |bencher| {
         bencher.iter(|| check_path(black_box(b"/api/v1/items/some%20item/edit")));

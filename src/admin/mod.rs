@@ -20,12 +20,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::{
     config,
-    downstream::{Client, Handle, Listener, Listeners, Message, Refusal},
+    downstream::{Client, Handle, Incoming, Listener, Listeners, Message, Refusal},
     net::{self, TcpOptions},
     pool::Reuse,
     snapshot::Snapshot,

@@ -3,21 +3,17 @@
 use std::{
     future::poll_fn,
     io,
-    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::io::poll_read_buf;
 
 use super::{
     Client, ClientTls, Handle, http1, http2,
@@ -28,7 +24,7 @@ use super::{
     state::State,
     tls_failure::TlsFailure,
 };
-use crate::{net, tls::ServerTls};
+use crate::{net, tls::ServerTls, worker::buffers};
 
 /// RFC 9113 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -79,15 +75,15 @@ async fn plain<H: Handle>(
     state: Rc<State>,
     guest: Box<Guest>,
 ) {
-    let Some((protocol, prefix)) = detect(&mut stream, &state, opening.read).await else {
+    let Some((protocol, read)) = detect(&mut stream, &state, &opening.read).await else {
         return;
     };
     let local = &state.listener;
     let (listener, config) = (Arc::clone(&local.listener), &local.config);
     let client = Rc::new(Client::new(opening.address, opening.arrival, listener, config, None));
     match protocol {
-        Protocol::Http1 => http1::run(stream, prefix, handler, client, state).await,
-        Protocol::Http2 => http2::start(stream, prefix, handler, client, state, guest),
+        Protocol::Http1 => http1::run(stream, read, handler, client, state).await,
+        Protocol::Http2 => http2::start(stream, read.freeze(), handler, client, state, guest),
     }
 }
 
@@ -127,7 +123,7 @@ async fn encrypted<H: Handle>(
     if is_http2 {
         http2::start(stream, Bytes::new(), handler, Rc::new(client), state, guest);
     } else {
-        http1::run(stream, Bytes::new(), handler, Rc::new(client), state).await;
+        http1::run(stream, BytesMut::new(), handler, Rc::new(client), state).await;
     }
 }
 
@@ -150,9 +146,10 @@ enum Protocol {
     Http2,
 }
 
-/// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1; those in `read` have come already, and
-/// others behind them. `None`: the client went away or was too slow.
-async fn detect(stream: &mut TcpStream, state: &State, mut read: Vec<u8>) -> Option<(Protocol, Bytes)> {
+/// Reads the first bytes, which tell HTTP/2 with prior knowledge from HTTP/1; `early` has come already, and others behind
+/// it. `None`: the client went away or was too slow.
+async fn detect(stream: &mut TcpStream, state: &State, early: &[u8]) -> Option<(Protocol, BytesMut)> {
+    let mut read = BytesMut::from(early);
     loop {
         let length = poll_fn(|context| match poll_read(stream, context, &mut read) {
             Poll::Ready(result) => Poll::Ready(result.ok()),
@@ -161,20 +158,23 @@ async fn detect(stream: &mut TcpStream, state: &State, mut read: Vec<u8>) -> Opt
         match length.await? {
             0 => return None,
             _ if read.len() < PREFACE.len() && PREFACE.starts_with(&read) => {}
-            _ if read.starts_with(PREFACE) => return Some((Protocol::Http2, read.into())),
-            _ => return Some((Protocol::Http1, read.into())),
+            _ if read.starts_with(PREFACE) => return Some((Protocol::Http2, read)),
+            _ => return Some((Protocol::Http1, read)),
         }
     }
 }
 
-/// In a function of its own, so that the scratch space is no part of the future. A read that does not fill it clears the
-/// reactor's flag too, so that the next one costs no system call to learn that nothing has come.
-fn poll_read(stream: &mut TcpStream, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-    let mut scratch = [MaybeUninit::uninit(); 2048];
-    let mut buffer = ReadBuf::uninit(&mut scratch);
-    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-    read.extend_from_slice(buffer.filled());
-    Poll::Ready(Ok(buffer.filled().len()))
+/// Reads into a buffer that is kept only if something has come.
+fn poll_read(stream: &mut TcpStream, context: &mut Context<'_>, read: &mut BytesMut) -> Poll<io::Result<usize>> {
+    if read.capacity() == 0 {
+        *read = buffers::take_read();
+    }
+    read.reserve(PREFACE.len());
+    let result = poll_read_buf(Pin::new(stream), context, read);
+    if read.is_empty() {
+        buffers::give_read(std::mem::take(read));
+    }
+    result
 }
 
 /// Turns a client away. On a plain listener it is told why; inside TLS that would cost a handshake, which is what a

@@ -20,15 +20,15 @@ mod connection;
 mod http1;
 mod http2;
 mod idle;
+mod in_flight;
 mod io;
 mod ip_text;
 mod listener;
 mod listeners;
 mod per_client;
 mod proxy_protocol;
-mod raw;
 mod refusal;
-mod serve;
+mod request_body;
 mod state;
 mod tls_failure;
 mod tunnel;
@@ -38,7 +38,7 @@ use std::{cell::OnceCell, convert::Infallible, future::Future, net::SocketAddr, 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 pub use http2::{Http2End, Http2Ends};
 pub use ip_text::IpText;
@@ -46,6 +46,7 @@ pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
 pub use proxy_protocol::{ProxyOutcome, ProxyOutcomes};
 pub use refusal::Refusal;
+pub use request_body::{Incoming, RequestBroken};
 pub use tls_failure::{TlsFailure, TlsFailures};
 
 use crate::{
@@ -149,6 +150,11 @@ impl Client {
         // TLS and HTTP/2 have to see what they wrap.
         let is_bare = self.tls.is_none() && version < Version::HTTP_2;
         is_bare.then(|| self.shortcut.get_or_init(Rc::default))
+    }
+
+    /// The same where it has been asked for before.
+    fn held_shortcut(&self) -> Option<&Rc<Shortcut>> {
+        self.shortcut.get()
     }
 
     /// A client of `listener` under `config`, which has connected to `arrival`, if anybody asked for that.

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::state::State;
+use crate::http1::RequestProblem;
 
 /// Why a client is turned away, with what it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,28 +50,6 @@ impl Refusal {
         }
     }
 
-    /// What to say where the HTTP engine could not read the head in `state`, of which it says `error`.
-    pub(super) fn of_engine(state: &State, error: &hyper::Error) -> Self {
-        let text = error.to_string();
-        let has = |word: &str| text.contains(word);
-        match state.refused() {
-            Some(431) => Self::HEADER_TOO_LARGE,
-            Some(414) => Self::URI_TOO_LONG,
-            _ if has("HTTP version") && state.names_http() => Self {
-                status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                reason: "version-not-supported",
-                details: "the request is not HTTP/1.0, HTTP/1.1 or HTTP/2",
-            },
-            _ if has("HTTP version") => Self::bad_request("the request line does not end in a version of HTTP"),
-            _ if has("transfer-encoding") => Self::bad_request("the request has a malformed Transfer-Encoding"),
-            _ if has("content-length") => Self::bad_request("the request has a malformed Content-Length"),
-            _ if has("method") => Self::bad_request("the request has a malformed method"),
-            _ if has("URI") => Self::bad_request("the request has a malformed target"),
-            _ if has("header") => Self::bad_request("the request has a malformed field"),
-            _ => Self::bad_request("the request is malformed"),
-        }
-    }
-
     /// The whole answer as bytes of HTTP/1.1, for a connection that closes after it. Its error type in `Proxy-Status`
     /// (RFC 9209 2.3) says on which side the fault is. `secure` is the value of Strict-Transport-Security.
     pub(super) fn to_bytes(self, secure: Option<&HeaderValue>) -> Vec<u8> {
@@ -100,6 +78,27 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE => "connection_limit_reached",
             StatusCode::TOO_MANY_REQUESTS => "http_request_denied",
             _ => "http_request_error",
+        }
+    }
+}
+
+/// What is said where a head could not be read.
+impl From<RequestProblem> for Refusal {
+    fn from(problem: RequestProblem) -> Self {
+        let malformed = Self::bad_request(problem.description());
+        match problem {
+            RequestProblem::TargetTooLong => Self::URI_TOO_LONG,
+            RequestProblem::HeadTooLarge | RequestProblem::TooManyFields => Self::HEADER_TOO_LARGE,
+            RequestProblem::UnknownVersion => Self {
+                status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                reason: "version-not-supported",
+                ..malformed
+            },
+            RequestProblem::UnknownTransferEncoding => Self {
+                status: StatusCode::NOT_IMPLEMENTED,
+                ..malformed
+            },
+            _ => malformed,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is known of one client connection while it lives: which turn it is, since when, and what must end it.
 //!
-//! The HTTP engine keeps no such thing for us, so the socket under it ([`super::io`]) and the service above it
-//! ([`super::serve`]) note here what they see. Everything is a cell: a connection never leaves its worker.
+//! The engine of HTTP/1 ([`super::http1`]) notes here what it sees, and around that of HTTP/2 the socket under it
+//! ([`super::io`]) and the service above it. Everything is a cell: a connection never leaves its worker.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -12,11 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    idle::Place,
-    listener::Local,
-    raw::{RawHead, TooLarge},
-};
+use super::{idle::Place, listener::Local};
 use crate::worker::Timer;
 
 /// How long a client must have been idle before its HTTP engine is dropped: long enough that a busy client never pays
@@ -40,22 +36,15 @@ pub(super) struct State {
     requests: Cell<u64>,
     /// When it takes no further request; `None`: never.
     retires: Option<Instant>,
-    /// The engine may write: an answer is due. What it writes unasked is its own bare error answer.
-    answering: Cell<bool>,
     /// Since when the client has taken nothing.
     write_blocked: Cell<Option<Instant>>,
     /// How the client has ended its side, and when.
     client_ended: Cell<Option<(ClientEnd, Instant)>>,
-    /// Whether the engine has read a part of a body since this was last asked.
-    reading_body: Cell<bool>,
     /// Whether any byte of the present answer is out.
     answer_begun: Cell<bool>,
-    /// The head as it came, while it is being read.
-    raw: RefCell<RawHead>,
-    /// What the engine would have answered to a head that it could not read.
-    refused: Cell<Option<u16>>,
+    /// Whether something of the next head is there.
+    head_begun: Cell<bool>,
     ending: Cell<Ending>,
-    body_broken: Cell<Broken>,
     /// Since when a part of an HTTP/2 connection has begun that has to be finished in time.
     block: Cell<Option<Instant>>,
     excess: Cell<Excess>,
@@ -85,15 +74,6 @@ pub(super) enum Ending {
     Announced,
     /// An idle client gives way to a new one.
     Shed,
-}
-
-/// Whether an answer's body broke off, and whether the client notices by the framing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
-    No,
-    Noticed,
-    /// The answer ends when the connection does.
-    Unnoticed,
 }
 
 /// How a client ends its side of a connection.
@@ -128,15 +108,11 @@ impl State {
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             retires,
-            answering: Cell::new(false),
             write_blocked: Cell::new(None),
             client_ended: Cell::new(None),
-            reading_body: Cell::new(false),
             answer_begun: Cell::new(false),
-            raw: RefCell::default(),
-            refused: Cell::new(None),
+            head_begun: Cell::new(false),
             ending: Cell::new(Ending::NotYet),
-            body_broken: Cell::new(Broken::No),
             block: Cell::new(None),
             excess: Cell::new(Excess::No),
             listener,
@@ -145,35 +121,25 @@ impl State {
         state
     }
 
-    /// The engine has read these bytes.
-    ///
-    /// # Errors
-    /// When the head is longer than the limit; then that is also noted as the refusal.
-    pub(super) fn read(&self, bytes: &[u8]) -> Result<(), TooLarge> {
-        if self.in_flight.get() > 0 {
-            self.reading_body.set(true);
-        } else if let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
+    /// Whether bytes of the next head are there.
+    pub(super) fn note_head(&self, begun: bool) {
+        self.head_begun.set(begun);
+        if begun && let Phase::Idle { .. } | Phase::Parked { .. } = self.phase.get() {
             self.set_phase(Phase::ReadingHead { since: self.now() });
         }
-        let read = self
-            .raw
-            .borrow_mut()
-            .read(bytes, self.listener.config.limits.max_header_size);
-        if read.is_err() {
-            self.note_refused(431);
-        }
-        read
     }
 
-    /// A request has begun. `look` gets the bytes that were read from its head on, if they are known, and says how many
-    /// of them are its head and its body.
-    pub(super) fn begin<R>(&self, look: impl FnOnce(Option<&[u8]>) -> (R, Option<u64>)) -> R {
+    /// A request has begun.
+    pub(super) fn begin(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        self.answering.set(true);
         self.answer_begun.set(false);
+        self.head_begun.set(false);
+        if let Some((ClientEnd::Closed, _)) = self.client_ended.get() {
+            // It has closed behind this request too, and waits for this answer no less than for the one before.
+            self.client_ended.set(Some((ClientEnd::Closed, self.now())));
+        }
         self.set_phase(Phase::InFlight);
-        self.raw.borrow_mut().begin(look)
     }
 
     /// A request goes on beyond its answer.
@@ -188,8 +154,7 @@ impl State {
         if left == 0 {
             let since = self.now();
             // The next head may have begun together with the end of this request.
-            let begun = self.raw.borrow_mut().end();
-            self.set_phase(if begun {
+            self.set_phase(if self.head_begun.get() {
                 Phase::ReadingHead { since }
             } else {
                 Phase::Idle { since }
@@ -202,23 +167,11 @@ impl State {
         if self.write_blocked.take().is_some() {
             self.arm();
         }
-        if self.in_flight.get() == 0 {
-            self.answering.set(false);
-        }
-    }
-
-    pub(super) fn is_answering(&self) -> bool {
-        self.answering.get()
     }
 
     /// Whether nothing of the next head has come.
     pub(super) fn is_nothing_read(&self) -> bool {
-        self.raw.borrow().is_empty()
-    }
-
-    /// Whether what was read of the next head asks for some version of HTTP.
-    pub(super) fn names_http(&self) -> bool {
-        self.raw.borrow().names_http()
+        !self.head_begun.get()
     }
 
     /// As of the last tick.
@@ -234,12 +187,6 @@ impl State {
         }
     }
 
-    /// Whether a client that leaves would go unnoticed by the engine, which reads nothing before its answer is out.
-    pub(super) fn awaits_answer(&self) -> bool {
-        let reads = self.reading_body.replace(false);
-        !reads && self.in_flight.get() > 0 && self.client_ended.get().is_none()
-    }
-
     pub(super) fn note_write_progress(&self) {
         self.answer_begun.set(true);
         if self.write_blocked.get().is_some() {
@@ -253,11 +200,6 @@ impl State {
             self.write_blocked.set(Some(Instant::now()));
             self.arm();
         }
-    }
-
-    /// Whether the client has not taken all that was written.
-    pub(super) fn is_write_blocked(&self) -> bool {
-        self.write_blocked.get().is_some()
     }
 
     /// On HTTP/2, something has begun that may not take its time: the preface, a head, another frame that is no DATA.
@@ -294,24 +236,6 @@ impl State {
         self.in_flight.get() > self.listener.config.http2.max_concurrent_streams
     }
 
-    /// The engine tried to answer with this status on its own.
-    pub(super) fn note_refused(&self, status: u16) {
-        self.refused.set(Some(status));
-    }
-
-    pub(super) fn refused(&self) -> Option<u16> {
-        self.refused.get()
-    }
-
-    /// An answer's body broke off.
-    pub(super) fn note_body_broken(&self, broken: Broken) {
-        self.body_broken.set(broken);
-    }
-
-    pub(super) fn is_body_broken(&self) -> Broken {
-        self.body_broken.get()
-    }
-
     /// Whether the answer to the present request is the last one on this connection.
     pub(super) fn is_last_request(&self) -> bool {
         let now = self.now();
@@ -331,7 +255,6 @@ impl State {
     /// The connection is no longer HTTP, and nothing of this is asked any more. As long as its request counts as in
     /// flight, it is neither idle nor does it give way.
     pub(super) fn begin_tunnel(&self) {
-        self.raw.replace(RawHead::default());
         self.timer.clear();
         self.listener.idle.note_memory_left();
     }
@@ -342,7 +265,6 @@ impl State {
             Phase::ReadingHead { since } => since,
             Phase::InFlight => Instant::now(),
         };
-        self.raw.replace(RawHead::default());
         self.set_phase(Phase::Parked { since });
     }
 

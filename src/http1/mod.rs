@@ -1,8 +1,8 @@
 //! HTTP/1.1 as bytes: no sockets, no tasks, no clock.
 //!
-//! What is sent to an endpoint is written by [`RequestHead`], [`chunk_head`] and [`last_chunk`]; what it answers is read
-//! by [`decode_response_head`] and [`ChunkedDecoder`]. What a client sent is read by another engine; the strict second
-//! look at it is [`screen_request_head`], [`check_path`] and [`parse_authority`].
+//! What a client sends is read by [`decode_request_head`] and [`ChunkedDecoder`], then looked at by [`check_path`] and
+//! [`parse_authority`]; what is sent to an endpoint is written by [`RequestHead`], [`chunk_head`] and [`last_chunk`]. What
+//! that answers is read by [`decode_response_head`], and written for the client by [`encode_response_head`].
 //!
 //! *When is something refused rather than repaired?* Always, if two readers could disagree on where a message ends or
 //! what a field is called: bare LF, folded lines, two lengths, a transfer coding other than one `chunked`
@@ -14,26 +14,29 @@
 mod authority;
 mod body;
 mod chunked;
+mod decode_request;
+mod encode_response;
 mod field;
 mod framing;
 mod hop_by_hop;
+mod lines;
 mod path;
 #[cfg(test)]
 mod properties;
 mod request;
 mod response;
-mod screen;
 mod trailer;
 
 pub use authority::{Authority, AuthorityProblem, parse_authority};
 pub use body::{CHUNK_END, chunk_head, last_chunk};
 pub use chunked::{ChunkedDecoder, ChunkedError, ChunkedLimits, Part};
+pub use decode_request::{DecodedRequest, RequestProblem, decode_request_head};
+pub use encode_response::encode_response_head;
 pub use field::FieldProblem;
 pub use framing::{Framing, opens_tunnel};
 pub use path::{PathProblem, check_path};
 pub use request::{RequestHead, is_safe_path};
 pub use response::{Limits, ResponseError, ResponseHead, decode_response_head};
-pub use screen::{RequestProblem, screen_request_head};
 pub use trailer::is_forbidden_trailer;
 
 /// The two versions that this wire format has (RFC 9112 2.3); every other minor number is refused.
@@ -50,4 +53,14 @@ impl From<Version> for http::Version {
             Version::Http11 => Self::HTTP_11,
         }
     }
+}
+
+/// Appends one field line.
+#[inline]
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }

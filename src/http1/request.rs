@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue, Method, header};
 
+use super::line;
+
 /// Writes a request head behind what is already in the buffer.
 ///
 /// The framing fields have functions of their own: what the sender of the request called them is never copied.
@@ -34,7 +36,7 @@ impl<'a> RequestHead<'a> {
             name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING,
             "framing is not copied"
         );
-        self.line(name.as_str().as_bytes(), value.as_bytes());
+        line(self.out, name.as_str().as_bytes(), value.as_bytes());
     }
 
     /// A field of our own making. The caller vouches that `name` is a token and that `value` holds no CR, LF or NUL.
@@ -45,13 +47,13 @@ impl<'a> RequestHead<'a> {
             memchr::memchr3(b'\r', b'\n', 0, value).is_none(),
             "a value that splits its line"
         );
-        self.line(name.as_bytes(), value);
+        line(self.out, name.as_bytes(), value);
     }
 
     /// `content-length: n`
     #[inline]
     pub fn length(&mut self, n: u64) {
-        self.line(b"content-length", itoa::Buffer::new().format(n).as_bytes());
+        line(self.out, b"content-length", itoa::Buffer::new().format(n).as_bytes());
     }
 
     /// `transfer-encoding: chunked`
@@ -63,15 +65,6 @@ impl<'a> RequestHead<'a> {
     /// Ends the head with its blank line.
     #[inline]
     pub fn finish(self) {
-        self.out.extend_from_slice(b"\r\n");
-    }
-
-    #[inline]
-    fn line(&mut self, name: &[u8], value: &[u8]) {
-        self.out.reserve(name.len() + value.len() + 4);
-        self.out.extend_from_slice(name);
-        self.out.extend_from_slice(b": ");
-        self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\r\n");
     }
 }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use memchr::{memchr, memchr_iter};
 use thiserror::Error;
 
-use super::{FieldProblem, Framing, Version, field, framing, hop_by_hop::HopByHop};
+use super::{
+    FieldProblem, Framing, Version, field, framing,
+    hop_by_hop::HopByHop,
+    lines::{self, Extent, LineProblem, split_line},
+};
 
 /// A response head without what ends at us.
 #[derive(Debug)]
@@ -108,6 +111,16 @@ impl From<FieldProblem> for ResponseError {
     }
 }
 
+impl From<LineProblem> for ResponseError {
+    fn from(problem: LineProblem) -> Self {
+        match problem {
+            LineProblem::HeadTooLarge => Self::HeadTooLarge,
+            LineProblem::TooManyFields => Self::TooManyFields,
+            LineProblem::BareLf => Self::BareLf,
+        }
+    }
+}
+
 /// Reads the head at the beginning of `buffer`, which answers a request with `request_method`.
 ///
 /// `Ok(None)`: more bytes are needed, and nothing was taken. Otherwise exactly the bytes of the head are split off;
@@ -129,7 +142,13 @@ pub fn decode_response_head(
     limits: &Limits,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     debug_assert!(recycled.is_empty(), "fields of another response");
-    let Some(extent) = find_end(buffer, limits)? else {
+    // Asked of the first bytes already, so that an endpoint that speaks something else is not waited for.
+    const START: &[u8] = b"HTTP/";
+    let known = buffer.len().min(START.len());
+    if buffer[..known] != START[..known] {
+        return Err(ResponseError::NotHttp);
+    }
+    let Some(extent) = lines::find_end(buffer, limits)? else {
         return Ok(None);
     };
     let head = buffer.split_to(extent.size).freeze();
@@ -139,44 +158,6 @@ pub fn decode_response_head(
             recycled.clear();
             Err(error)
         }
-    }
-}
-
-/// A head that is complete, with a CR before every LF.
-struct Extent {
-    size: usize,
-    fields: usize,
-}
-
-fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<Extent>, ResponseError> {
-    // Asked of the first bytes already, so that an endpoint that speaks something else is not waited for.
-    const START: &[u8] = b"HTTP/";
-    let known = bytes.len().min(START.len());
-    if bytes[..known] != START[..known] {
-        return Err(ResponseError::NotHttp);
-    }
-    let window = &bytes[..bytes.len().min(limits.max_head_size)];
-    let mut line_start = 0;
-    for (line, lf) in memchr_iter(b'\n', window).enumerate() {
-        if window[lf - 1] != b'\r' {
-            return Err(ResponseError::BareLf);
-        }
-        if lf - line_start == 1 {
-            return Ok(Some(Extent {
-                size: lf + 1,
-                fields: line - 1,
-            }));
-        }
-        // Line 0 is the status line, so that this number counts the fields.
-        if line > limits.max_headers {
-            return Err(ResponseError::TooManyFields);
-        }
-        line_start = lf + 1;
-    }
-    if bytes.len() >= limits.max_head_size {
-        Err(ResponseError::HeadTooLarge)
-    } else {
-        Ok(None)
     }
 }
 
@@ -227,13 +208,6 @@ fn decode_complete(
         framing,
         headers: std::mem::take(headers),
     })
-}
-
-/// The first line without its CRLF, and what follows it.
-#[inline]
-fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let lf = memchr(b'\n', bytes).expect("find_end saw the end of every line");
-    (&bytes[..lf - 1], &bytes[lf + 1..])
 }
 
 /// RFC 9112 4. The space before an empty reason is often left out, and nobody can read that in two ways.

@@ -29,6 +29,16 @@ pub(super) fn announce_close(response: &mut Response<Source>, version: Version) 
     }
 }
 
+/// Leaves only its length of a body of our own (RFC 9110 9.3.2).
+pub(super) fn leave_body_out(response: &mut Response<Source>) {
+    if let Source::Own(body) = response.body_mut()
+        && !body.is_empty()
+    {
+        let length = std::mem::take(body).len();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
 fn error(status: StatusCode, proxy_error: &str, details: &str) -> Response<Source> {
     let text = format!(
         "{} {}: {details}\n",

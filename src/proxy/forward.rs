@@ -3,15 +3,15 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, uri::Scheme};
-use hyper::body::Incoming;
 
 use super::target::Target;
 use crate::{
     config::{Forwarding, HostHeader, ReservedFields},
-    downstream::Client,
+    downstream::{Client, Incoming},
     http1::RequestHead,
     snapshot::ForwardTo,
-    upstream::{Encode, Endpoint, Expectation, Fits, KeepAlive, Opens, Repeat, RequestFraming, take_write},
+    upstream::{Encode, Endpoint, Expectation, Fits, KeepAlive, Opens, Repeat, RequestFraming},
+    worker::buffers,
 };
 
 /// How a client's connection option may not be used: to take away a field that the request's meaning or our own word
@@ -94,7 +94,7 @@ pub(super) fn repeat<B>(to: &ForwardTo, request: &Request<B>) -> Repeat {
 
 impl Encode for Head<'_> {
     fn http1(self, endpoint: &Endpoint, keep_alive: KeepAlive) -> (Vec<u8>, HeaderMap) {
-        let mut out = take_write();
+        let mut out = buffers::take_write();
         let target = Target::of_checked(self.request);
         let mut head = RequestHead::start(&mut out, self.request.method(), self.path(&target).as_bytes());
         match self.host(&target, endpoint) {

@@ -28,8 +28,7 @@ use answer::announce_close;
 use arc_swap::ArcSwap;
 use body::{Opened, Source};
 use grpc::Code;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use target::Target;
 use tokio::time::Instant;
 
@@ -41,7 +40,7 @@ pub use tunnel::Tunnel;
 use crate::{
     balance::PickState,
     config::ReservedFields,
-    downstream::{Client, Handle, Refusal},
+    downstream::{Client, Handle, Incoming, Refusal},
     pool::{Identity, OneClient},
     routing,
     snapshot::{Action, ForwardTo, Snapshot},
@@ -240,7 +239,10 @@ impl Handle for Proxy {
         let view = self.view();
         let mut account = Account::open(Rc::clone(&view), start, client, request);
         identity::tell(request.headers_mut(), client, view.snapshot.reserved.as_deref());
-        let response = self.answer(&view, &mut account, client, request).await;
+        let mut response = self.answer(&view, &mut account, client, request).await;
+        if *request.method() == Method::HEAD {
+            answer::leave_body_out(&mut response);
+        }
         finish(response, client, account)
     }
 

@@ -23,7 +23,7 @@ use crate::{
     snapshot::Snapshot,
     tls::ServerTls,
     upstream,
-    worker::{self, Board, Seat, Timers},
+    worker::{self, Board, Seat, Timers, buffers},
 };
 
 /// How often memory is given back at most.
@@ -173,7 +173,7 @@ async fn work(
             Some(message) = seat.recv() => listeners.receive(message),
             now = sweep.tick() => {
                 listeners.tick(now);
-                upstream::drop_spare_buffers();
+                buffers::drop_spare();
                 memory.tick(listeners.take_memory_left(), now);
                 let snapshot = proxy.refresh();
                 sweep_pools(&snapshot, worker, now, &waker);

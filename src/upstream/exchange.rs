@@ -15,7 +15,6 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio_util::io::poll_read_buf;
 
 use super::{
-    buffers,
     connection::Connection,
     handshake,
     patience::{Overdue, Patience, Watch},
@@ -27,7 +26,7 @@ use crate::{
     http1::{self, ResponseError, ResponseHead},
     net::sockopt,
     pool::CloseReason,
-    worker::Timer,
+    worker::{Timer, buffers},
 };
 
 /// Interim answers (1xx) that may come before the final one.

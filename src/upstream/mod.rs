@@ -6,7 +6,6 @@
 
 mod answer;
 mod body;
-mod buffers;
 mod closing;
 mod cluster;
 mod complaint;
@@ -30,7 +29,6 @@ mod wire;
 
 pub use answer::{Answer, Failed, SendError, Timing};
 pub use body::{BodyError, KeepAlive, ResponseBody};
-pub use buffers::{drop_spare as drop_spare_buffers, take_write};
 pub use cluster::{Cluster, NoServerName};
 pub use connection::Connection;
 pub use connector::{ConnectError, Connector};

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
-use hyper::body::Incoming;
 
 use super::{
     body::KeepAlive,
@@ -11,7 +10,7 @@ use super::{
     request_body::{Expectation, RequestFraming},
     tunnel::Opens,
 };
-use crate::{balance::PickState, config::ReservedFields, pool::Identity, worker::Timers};
+use crate::{balance::PickState, config::ReservedFields, downstream::Incoming, pool::Identity, worker::Timers};
 
 /// What the sending worker lends.
 #[derive(Debug, Clone, Copy)]

@@ -8,10 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use super::upload::UploadError;
-use crate::config::ReservedFields;
+use crate::{config::ReservedFields, downstream::Incoming};
 
 /// How the body's end is told to the endpoint; always our own choice, never the client's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,15 +9,13 @@ use std::{
 use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
-    buffers,
-    connection::{Connection, Shut},
-};
+use super::connection::{Connection, Shut};
 use crate::{
     http1::ResponseHead,
     net,
     pool::{CloseReason, FirstClose, Pooled},
     tunnel::Side,
+    worker::buffers,
 };
 
 /// What a request would turn its connection into.

@@ -10,11 +10,10 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::{
-    buffers,
     request_body::{Part, RequestBody, RequestFraming, WaitsFor},
     wire::Wire,
 };
-use crate::http1;
+use crate::{downstream::RequestBroken, http1, worker::buffers};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub enum UploadError {
     #[error("the endpoint took no more of the request")]
     Write(#[source] io::Error),
     #[error("the client broke its request off")]
-    Client(#[source] hyper::Error),
+    Client(#[source] RequestBroken),
     #[error("the client's body is shorter or longer than it declared")]
     Length,
 }

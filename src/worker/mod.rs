@@ -2,6 +2,7 @@
 //! lock that another core contends for and no wake-up across threads.
 
 mod board;
+pub mod buffers;
 mod timer;
 
 use std::{future::Future, io, num::NonZeroUsize, thread};

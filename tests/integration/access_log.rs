@@ -129,6 +129,27 @@ fn a_client_that_goes_away_is_recorded_too() {
 }
 
 #[test]
+fn an_answer_to_head_is_whole_without_its_body() {
+    let endpoint = Endpoint::answering("hello");
+    let proxy = Proxy::in_front_of(&endpoint)
+        .with(TO_FILE)
+        .with("[[route]]\npath = \"/own\"\nrespond = { body = \"gone\" }")
+        .start();
+    for (path, length) in [("/own", "4"), ("/", "5")] {
+        let mut client = proxy.connect();
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(client.response_to_head().field("content-length"), Some(length));
+    }
+    for record in records(&proxy, 2) {
+        assert_eq!(
+            (&record["bytes"], &record["reason"]),
+            (&Value::from(0), &Value::Null),
+            "{record}"
+        );
+    }
+}
+
+#[test]
 fn a_template_makes_lines_of_text() {
     let endpoint = Endpoint::answering("x");
     let format = "[access_log]\noutput = \"stdout\"\nformat = \"line: {method} {path} -> {status}\"\n";

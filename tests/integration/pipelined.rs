@@ -1,6 +1,6 @@
 //! What is refused as the first request of a connection is refused behind another one too.
 
-use crate::support::{End, Scene};
+use crate::support::{End, Endpoint, Proxy, Scene};
 
 /// Sends the case right behind a good request, in one write, and gives the statuses that came.
 fn statuses(scene: &Scene, case: &str) -> Vec<u16> {
@@ -83,5 +83,23 @@ fn a_target_that_is_not_forwarded_is_refused_behind_a_good_one() {
         assert_eq!(statuses(&scene, &case), [200, 400], "{target}");
         scene.check_victim(target);
         assert!(scene.seen().iter().all(|seen| seen == "/good"), "{:?}", scene.seen());
+    }
+}
+
+#[test]
+fn whoever_closes_behind_several_requests_gets_all_answers() {
+    let endpoint = Endpoint::echoing();
+    let proxy = Proxy::in_front_of(&endpoint).workers(1).start();
+    for count in [2, 40] {
+        let mut client = proxy.connect();
+        let requests: String = (0..count)
+            .map(|number| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n{number:03}"))
+            .collect();
+        client.send(requests);
+        client.finish();
+        for number in 0..count {
+            assert_eq!(client.response().text(), format!("{number:03}"));
+        }
+        assert_eq!(client.end(), End::Fin);
     }
 }

@@ -85,14 +85,14 @@ fn closes_that_leave_time_wait_are_counted_pair_by_pair() {
     let of = |name: &str| scene.proxy.metric(name, &[]);
     // Four pairs of 190 ports each; what is in use cannot be taken.
     assert_eq!(of("forebay_ports_limit"), 4.0 * 190.0);
-    // A port that was given back while the kernel's list was read is missed until the next one.
-    eventually("the headroom is what is left", || {
-        of("forebay_ports_headroom") == 4.0 * 190.0 - of("forebay_ports_time_wait")
-    });
-    // The rate is taken over whole seconds, of which the running one is none yet.
+    // The rate is taken over whole seconds, of which the running one is none yet, and over the last few.
     scene
         .proxy
         .wait_for_metric("forebay_ports_exhaustion_seconds", &[], |seconds| {
             seconds.is_finite() && seconds > 0.0
         });
+    // A port that was given back while the kernel's list was read is missed until the next one.
+    eventually("the headroom is what is left", || {
+        of("forebay_ports_headroom") == 4.0 * 190.0 - of("forebay_ports_time_wait")
+    });
 }

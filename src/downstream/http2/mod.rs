@@ -12,6 +12,7 @@ mod end;
 mod fields;
 mod frames;
 mod guard;
+mod serve;
 mod streams;
 mod wire;
 
@@ -28,17 +29,15 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 pub use self::end::{Http2End, Http2Ends};
-pub(super) use self::{
-    fields::detach as detach_fields,
-    streams::{Stream as Http2Stream, Streams},
-};
+use self::fields::detach as detach_fields;
+use self::streams::Stream as Http2Stream;
+pub(super) use self::streams::Streams;
 
-use self::{streams::OnWorker, wire::Wire};
+use self::{serve::serve, streams::OnWorker, wire::Wire};
 use super::{
     Client, Handle, closing,
-    io::{ClientIo, Engine, Stream},
+    io::{ClientIo, Stream},
     listeners::Guest,
-    serve::serve,
     state::{Due, State},
 };
 use crate::net;
@@ -71,7 +70,7 @@ pub(super) fn start<S: Stream, H: Handle>(
     guest: Box<Guest>,
 ) {
     state.begin_idle();
-    let io = ClientIo::new(stream, prefix, Rc::clone(&state), Engine::Http2, Rc::clone(&client));
+    let io = ClientIo::new(stream, prefix, Rc::clone(&state));
     let wire = Wire::new(io, Rc::clone(&state));
     // Boxed, as all tasks of clients.
     tokio::task::spawn_local(Box::pin(async move {
@@ -122,7 +121,7 @@ async fn serve_streams<S: Stream, H: Handle>(
             let stream = executor.begin(&state.listener.streams, client.write_stall);
             let (handler, client, state) = (Rc::clone(&handler), Rc::clone(&client), Rc::clone(&state));
             let writers = executor.writers.clone();
-            serve(handler, client, state, request, Some(stream), move |tunnel, request| {
+            serve(handler, client, state, request, stream, move |tunnel, request| {
                 writers.open(tunnel, hyper::upgrade::on(request));
             })
         })

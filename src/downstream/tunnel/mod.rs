@@ -8,7 +8,7 @@ use std::{future::poll_fn, task::Poll};
 pub(super) use connection::Connection;
 pub(super) use stream::Writers;
 
-use super::{Tunnel, serve::InFlight};
+use super::{Tunnel, in_flight::InFlight};
 use crate::tunnel::Side;
 
 /// A tunnel that an answer has opened, for as long as which the request counts as in flight.

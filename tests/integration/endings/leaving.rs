@@ -88,3 +88,28 @@ fn a_client_over_tls_that_leaves_within_a_paused_answer_is_noticed_at_once() {
     drop(client);
     endpoint.wait_closed(1);
 }
+
+#[test]
+fn a_client_that_leaves_behind_a_pipelined_request_is_noticed() {
+    let endpoint = Endpoint::start(|exchange| {
+        exchange.wait_for_end();
+    });
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let leave: [fn(Client); 2] = [Client::reset, |client| {
+        client.finish();
+        drop(client);
+    }];
+    for (place, leave) in leave.into_iter().enumerate() {
+        let mut client = proxy.connect();
+        client.send(REQUESTS[0]);
+        endpoint.wait_requests(place + 1);
+        client.send(REQUESTS.concat());
+        leave(client);
+        endpoint.wait_closed(place + 1);
+        assert_eq!(
+            endpoint.requests().len(),
+            place + 1,
+            "nobody waits for the other answers"
+        );
+    }
+}

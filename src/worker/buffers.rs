@@ -1,44 +1,61 @@
-//! Buffers of the exchanges, recycled per worker, so that idle connections own none and busy ones allocate none.
+//! Buffers of connections, recycled per worker, so that idle ones own none and busy ones allocate none.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
+use http::HeaderMap;
 
 /// Large enough for the heads and small answers that most traffic consists of.
-pub(super) const READ_SIZE: usize = 16 * 1024;
+pub const READ_SIZE: usize = 16 * 1024;
 /// What is kept for the next exchanges, per worker and kind.
 const KEPT: usize = 128;
 /// A buffer that grew beyond this is not kept.
 const LARGEST_KEPT: usize = 64 * 1024;
+/// A map with room for more fields than these is not kept.
+const MOST_FIELDS: usize = 64;
 
 thread_local! {
     static READ: RefCell<Kept<BytesMut>> = const { RefCell::new(Kept::NONE) };
     static WRITE: RefCell<Kept<Vec<u8>>> = const { RefCell::new(Kept::NONE) };
+    static FIELDS: RefCell<Kept<HeaderMap>> = const { RefCell::new(Kept::NONE) };
 }
 
-pub(super) fn take_read() -> BytesMut {
+/// An empty buffer to read into, which may have to grow again first.
+pub fn take_read() -> BytesMut {
     let kept = READ.with_borrow_mut(Kept::take);
     kept.unwrap_or_else(|| BytesMut::with_capacity(READ_SIZE))
 }
 
-pub(super) fn give_read(mut buffer: BytesMut) {
+pub fn give_read(mut buffer: BytesMut) {
     buffer.clear();
     if buffer.capacity() <= LARGEST_KEPT {
         READ.with_borrow_mut(|kept| kept.give(buffer));
     }
 }
 
-/// An empty buffer for a request head.
+/// An empty buffer for a head that is to be sent.
 pub fn take_write() -> Vec<u8> {
     WRITE
         .with_borrow_mut(Kept::take)
         .unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
-pub(super) fn give_write(mut buffer: Vec<u8>) {
+pub fn give_write(mut buffer: Vec<u8>) {
     buffer.clear();
     if buffer.capacity() <= LARGEST_KEPT {
         WRITE.with_borrow_mut(|kept| kept.give(buffer));
+    }
+}
+
+/// An empty map for the fields of a head.
+pub fn take_fields() -> HeaderMap {
+    FIELDS.with_borrow_mut(Kept::take).unwrap_or_default()
+}
+
+pub fn give_fields(mut fields: HeaderMap) {
+    fields.clear();
+    if (1..=MOST_FIELDS).contains(&fields.capacity()) {
+        FIELDS.with_borrow_mut(|kept| kept.give(fields));
     }
 }
 
@@ -47,6 +64,7 @@ pub(super) fn give_write(mut buffer: Vec<u8>) {
 pub fn drop_spare() {
     READ.with_borrow_mut(Kept::drop_spare);
     WRITE.with_borrow_mut(Kept::drop_spare);
+    FIELDS.with_borrow_mut(Kept::drop_spare);
 }
 
 /// Buffers for the next exchanges; the one that came last, and is still in the caches, goes first.
