@@ -21,6 +21,7 @@ mod http1;
 mod http2;
 mod idle;
 mod in_flight;
+mod interim;
 mod io;
 mod ip_text;
 mod listener;
@@ -41,6 +42,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 
 pub use http2::{Http2End, Http2Ends};
+pub use interim::Interim;
 pub use ip_text::IpText;
 pub use listener::{Listener, ListenerCounts};
 pub use listeners::{Listeners, Message};
@@ -114,6 +116,7 @@ pub struct Client {
     arrival: OnceCell<Arc<SocketAddr>>,
     /// Once it has been asked for.
     shortcut: OnceCell<Rc<Shortcut>>,
+    hearer: interim::Hearer,
     /// Where all its requests are sent on to: `https://` on this port.
     pub redirect_to_https: Option<u16>,
     /// Longest time without a byte of a request body that is waited for.
@@ -152,6 +155,12 @@ impl Client {
         is_bare.then(|| self.shortcut.get_or_init(Rc::default))
     }
 
+    /// The client, where it can be told of interim answers: the engine of HTTP/2 cannot send them, and HTTP/1.0 does not
+    /// know them.
+    pub fn interim(&self, version: Version) -> Option<Interim> {
+        (version == Version::HTTP_11).then(|| self.hearer.get()).flatten()
+    }
+
     /// The same where it has been asked for before.
     fn held_shortcut(&self) -> Option<&Rc<Shortcut>> {
         self.shortcut.get()
@@ -173,6 +182,7 @@ impl Client {
             tls,
             arrival: arrival.map_or_else(OnceCell::new, OnceCell::from),
             shortcut: OnceCell::new(),
+            hearer: interim::Hearer::default(),
             redirect_to_https: config.redirect_to_https,
             body_stall: config.timeouts.body_stall,
             write_stall: config.timeouts.write_stall,

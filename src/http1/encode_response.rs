@@ -17,20 +17,7 @@ pub fn encode_response_head(
     connection: Option<&[u8]>,
     date: &[u8],
 ) {
-    match (version, status) {
-        (Version::Http11, StatusCode::OK) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
-        _ => {
-            out.extend_from_slice(match version {
-                Version::Http10 => b"HTTP/1.0 ",
-                Version::Http11 => b"HTTP/1.1 ",
-            });
-            out.extend_from_slice(status.as_str().as_bytes());
-            out.push(b' ');
-            // A status that nobody has named gets the empty reason that RFC 9112 4 allows.
-            out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-    }
+    status_line(out, version, status);
     let mut has_date = false;
     for (name, value) in headers {
         match *name {
@@ -52,6 +39,36 @@ pub fn encode_response_head(
     if let Some(connection) = connection {
         line(out, b"connection", connection);
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the head of an interim answer (RFC 9110 15.2), with those of `headers` that do not speak of a body or of the
+/// connection.
+pub fn encode_interim_head(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    status_line(out, Version::Http11, status);
+    for (name, value) in headers {
+        if !matches!(
+            *name,
+            header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::TRAILER
+        ) {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    if (version, status) == (Version::Http11, StatusCode::OK) {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.extend_from_slice(match version {
+        Version::Http10 => b"HTTP/1.0 ",
+        Version::Http11 => b"HTTP/1.1 ",
+    });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    // A status that nobody has named gets the empty reason that RFC 9112 4 allows.
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -113,6 +130,16 @@ mod tests {
             encoded(Version::Http11, 299, &[], Framing::None, None),
             "beforeHTTP/1.1 299 \r\ndate: now\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn an_interim_head_has_no_word_of_the_end() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::LINK, HeaderValue::from_static("</a.css>"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        let mut out = Vec::new();
+        encode_interim_head(&mut out, StatusCode::from_u16(103).expect("a status"), &headers);
+        assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
     }
 
     #[test]

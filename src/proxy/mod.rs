@@ -183,6 +183,7 @@ impl Proxy {
             body: request.body_mut().take(),
             expectation,
             reserved: view.snapshot.reserved.clone(),
+            interim: client.interim(version),
             client_stall: client.body_stall,
             time_limit: account.is_grpc().then(|| grpc::timeout(request.headers())).flatten(),
             encode: Head {

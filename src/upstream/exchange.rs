@@ -23,6 +23,7 @@ use super::{
     upload::{Upload, UploadError},
 };
 use crate::{
+    downstream::Interim,
     http1::{self, ResponseError, ResponseHead},
     net::sockopt,
     pool::CloseReason,
@@ -91,6 +92,8 @@ pub(super) struct Sending {
     pub(super) method: Method,
     pub(super) opens: Opens,
     pub(super) upload: Upload,
+    /// Who is told of interim answers.
+    pub(super) interim: Option<Interim>,
     /// Empty; its memory is used for the fields of the answer.
     pub(super) recycled: HeaderMap,
     /// Why the connection is to end with this request, which tells the endpoint so.
@@ -233,6 +236,8 @@ impl State<'_> {
         }
         if head.status == StatusCode::CONTINUE {
             self.sending.upload.go_on();
+        } else if let Some(client) = &self.sending.interim {
+            client.tell(head.status, &head.headers);
         }
         self.interim += 1;
         if self.interim > MAX_INTERIM {

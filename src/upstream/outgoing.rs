@@ -10,7 +10,13 @@ use super::{
     request_body::{Expectation, RequestFraming},
     tunnel::Opens,
 };
-use crate::{balance::PickState, config::ReservedFields, downstream::Incoming, pool::Identity, worker::Timers};
+use crate::{
+    balance::PickState,
+    config::ReservedFields,
+    downstream::{Incoming, Interim},
+    pool::Identity,
+    worker::Timers,
+};
 
 /// What the sending worker lends.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +42,8 @@ pub struct Outgoing<E> {
     pub expectation: Expectation,
     /// Fields that the client's trailers may not have.
     pub reserved: Option<Arc<ReservedFields>>,
+    /// Who is told of interim answers.
+    pub interim: Option<Interim>,
     /// Longest time without a byte of the client's body.
     pub client_stall: Duration,
     /// What the client allows for the whole; `None`: as long as the cluster does.

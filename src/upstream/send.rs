@@ -170,6 +170,7 @@ impl Sending {
             ),
             method: outgoing.method,
             opens: outgoing.opens,
+            interim: outgoing.interim,
             recycled,
             last_use,
             timer: local.timers.timer(),

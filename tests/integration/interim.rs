@@ -27,6 +27,45 @@ fn interim_responses_are_not_mistaken_for_the_answer() {
 }
 
 #[test]
+fn an_interim_response_does_not_wait_for_the_answer() {
+    let gate = Gate::default();
+    let endpoint = Endpoint::start({
+        let gate = gate.clone();
+        move |exchange| {
+            exchange.send(
+                b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: close, x-hop\r\nX-Hop: 1\r\n\
+                Content-Length: 0\r\n\r\n",
+            );
+            gate.wait();
+            exchange.respond("hello");
+        }
+    });
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let hints = client.read_head().expect("the hints come");
+    assert_eq!(hints.start, "HTTP/1.1 103 Early Hints");
+    assert_eq!(hints.field("link"), Some("</a.css>"));
+    for hop in ["connection", "x-hop", "content-length", "date"] {
+        assert_eq!(hints.field(hop), None, "{hop}");
+    }
+    gate.open();
+    assert_eq!(client.response().text(), "hello");
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_the_answer_alone() {
+    let endpoint = Endpoint::saying(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    let proxy = Proxy::in_front_of(&endpoint).start();
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.text().as_str(), response.interim.len()), ("hello", 0));
+}
+
+#[test]
 fn interim_responses_without_end_are_refused() {
     let endpoint = Endpoint::start(|exchange| {
         exchange.send(&b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(1000));

@@ -7,11 +7,12 @@ use std::{
     cell::RefCell,
     io::{self, IoSlice},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Frame, SizeHint};
 use tokio::io::ReadBuf;
 use tokio_util::io::poll_read_buf;
@@ -20,6 +21,7 @@ use super::outbound::{Outbound, SLICES};
 use crate::{
     downstream::{
         Client,
+        interim::Hear,
         io::Stream,
         request_body::{ReadBody, RequestBroken},
         state::{ClientEnd, State},
@@ -32,6 +34,8 @@ use crate::{
 const BODY_READ: usize = 64 * 1024;
 /// Where there is less room than this behind what was read, more is made.
 const ROOM: usize = 1024;
+/// Where more than this is unsent, no more interim answers are added.
+const MOST_INTERIM: usize = 16 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 #[derive(Debug)]
@@ -55,6 +59,7 @@ struct Inner<S> {
     request: u64,
     body: Body,
     expectation: Expectation,
+    answer: Answer,
     /// Whether the body has been asked for since the client was last looked after.
     body_polled: bool,
 }
@@ -74,6 +79,13 @@ enum Body {
 pub(super) enum Expectation {
     None,
     Continue,
+}
+
+/// Whether the head of the present answer is written, behind which nothing may come but its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Awaited,
+    Begun,
 }
 
 /// What comes next of a client.
@@ -100,10 +112,10 @@ impl<S: Stream> Link<S> {
     /// `read` is what was read of it already.
     pub(super) fn new(stream: S, read: BytesMut, client: Rc<Client>, state: Rc<State>) -> Rc<Self> {
         state.note_head(!read.is_empty());
-        Rc::new(Self(RefCell::new(Inner {
+        let link = Rc::new(Self(RefCell::new(Inner {
             stream: Some(stream),
             state,
-            client,
+            client: Rc::clone(&client),
             undecoded: !read.is_empty(),
             read,
             ended: false,
@@ -111,8 +123,12 @@ impl<S: Stream> Link<S> {
             request: 0,
             body: Body::Ended,
             expectation: Expectation::None,
+            answer: Answer::Begun,
             body_polled: false,
-        })))
+        })));
+        let hearer: Weak<dyn Hear> = Rc::downgrade(&(Rc::clone(&link) as Rc<dyn Hear>));
+        client.hearer.set(hearer);
+        link
     }
 
     /// The stream, and what was read of it and is no part of a request.
@@ -134,6 +150,7 @@ impl<S: Stream> Link<S> {
         let mut inner = self.0.borrow_mut();
         inner.request += 1;
         inner.body_polled = false;
+        inner.answer = Answer::Awaited;
         inner.body = match framing {
             Framing::None | Framing::UntilClose => Body::Ended,
             Framing::Length(length) => Body::Length(length),
@@ -171,9 +188,11 @@ impl<S: Stream> Link<S> {
         !self.0.borrow().read.is_empty()
     }
 
-    /// From here on no `100 Continue` is sent: the answer has begun.
+    /// From here on no interim answer is sent.
     pub(super) fn begin_answer(&self) {
-        self.0.borrow_mut().expectation = Expectation::None;
+        let mut inner = self.0.borrow_mut();
+        inner.expectation = Expectation::None;
+        inner.answer = Answer::Begun;
     }
 
     /// Bytes that are not out.
@@ -403,6 +422,18 @@ fn poll_ended<S: Stream>(stream: &S, context: &mut Context<'_>) -> Option<Client
         Poll::Ready(Ok(0)) => Some(ClientEnd::Closed),
         Poll::Ready(Err(_)) => Some(ClientEnd::Lost),
         Poll::Ready(Ok(_)) | Poll::Pending => None,
+    }
+}
+
+impl<S: Stream> Hear for Link<S> {
+    fn hear(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut inner = self.0.borrow_mut();
+        // They are hints, and not worth the memory of a client that takes nothing.
+        if inner.answer == Answer::Awaited && inner.outbound.len() <= MOST_INTERIM {
+            inner
+                .outbound
+                .write(|out| http1::encode_interim_head(out, status, fields));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::{StreamPermit, upload::Upload};
 use crate::{
+    downstream::Interim,
     pool::CloseReason,
     upstream::{
         exchange::{ExchangeError, MAX_INTERIM},
@@ -25,6 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) method: Method,
+    /// Who is told of interim answers.
+    pub(super) interim: Option<Interim>,
     pub(super) body: RequestBody,
     pub(super) timer: Timer,
     pub(super) patience: Patience,
@@ -70,7 +73,7 @@ impl State<'_> {
             self.send(context)?;
             if let Poll::Ready(Some(interim)) = self.response.poll_informational(context) {
                 let interim = interim.map_err(|error| self.sorted(&error))?;
-                self.sort(interim.status())?;
+                self.sort(&interim)?;
                 continue;
             }
             match Pin::new(&mut self.response).poll(context) {
@@ -97,13 +100,16 @@ impl State<'_> {
     }
 
     /// What an interim answer means.
-    fn sort(&mut self, status: StatusCode) -> Result<(), ExchangeError> {
+    fn sort(&mut self, interim: &Response<()>) -> Result<(), ExchangeError> {
+        let status = interim.status();
         // RFC 9113 8.6: HTTP/2 has no 101.
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ExchangeError::UnexpectedUpgrade);
         }
         if status == StatusCode::CONTINUE {
             self.sending.body.go_on();
+        } else if let Some(client) = &self.sending.interim {
+            client.tell(status, interim.headers());
         }
         self.interim += 1;
         if self.interim > MAX_INTERIM {

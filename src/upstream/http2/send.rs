@@ -98,6 +98,7 @@ fn begin<E>(cluster: &Cluster, local: Local<'_>, outgoing: &mut Outgoing<E>) -> 
     )
     .without(outgoing.reserved.clone());
     Box::new(Sending {
+        interim: outgoing.interim.clone(),
         method: outgoing.method.clone(),
         body,
         timer: local.timers.timer(),

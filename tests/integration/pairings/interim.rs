@@ -3,7 +3,7 @@
 use crate::support::pairing::{Ask, Channel, Length, Protocol, on_each};
 
 #[test]
-fn interim_answers_are_not_mistaken_for_the_answer() {
+fn interim_answers_reach_clients_of_http_1_and_are_not_mistaken_for_the_answer() {
     on_each(|pairing| {
         let service = pairing.service(|call| {
             call.interim(103, &[("link", "</a.css>")]);
@@ -18,8 +18,19 @@ fn interim_answers_are_not_mistaken_for_the_answer() {
             assert_eq!(answer.status, 200);
             assert_eq!(answer.fields.one("x-answer").as_deref(), Some("final"));
             assert!(!answer.fields.has("link"));
-            // The HTTP engine has no way to send them on.
-            assert_eq!(answer.interim, []);
+            let interim: Vec<_> = answer
+                .interim
+                .iter()
+                .map(|(status, fields)| (*status, fields.one("link")))
+                .collect();
+            match pairing.client {
+                Protocol::Http1 => {
+                    let link = |path: &str| Some(path.to_owned());
+                    assert_eq!(interim, [(103, link("</a.css>")), (102, None), (103, link("</b.css>"))]);
+                }
+                // The HTTP/2 engine has no way to send them on.
+                Protocol::Http2 => assert_eq!(interim, []),
+            }
         }
         assert_eq!(service.opened(), 1);
     });
