@@ -232,6 +232,9 @@ impl State<'_> {
             return Err(ExchangeError::UnexpectedUpgrade);
         }
         if !head.status.is_informational() {
+            // Who has answered does not say `100 Continue` any more. Of a client that sends its body all the same, the
+            // answer may need it.
+            self.sending.upload.go_on();
             return Ok(Some(head));
         }
         if head.status == StatusCode::CONTINUE {

@@ -261,12 +261,14 @@ impl<S: Stream> Inner<S> {
         decoded
     }
 
-    /// Reads what has come behind what was read, and makes `room` for it first where there is hardly any.
+    /// Reads what has come behind what was read, and makes `room` for it first where there is much less.
     fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        if self.read.capacity() == 0 {
+        let is_large = room > buffers::READ_SIZE;
+        if self.read.capacity() == 0 && !is_large {
             self.read = buffers::take_read();
         }
-        if self.read.capacity() - self.read.len() < room.min(ROOM) {
+        let least = if is_large { room / 2 } else { room.min(ROOM) };
+        if self.read.capacity() - self.read.len() < least {
             // What was read before goes first where its memory is free, so that this is seldom an allocation.
             self.read.reserve(room.max(buffers::READ_SIZE / 4));
         }

@@ -77,7 +77,11 @@ impl State<'_> {
                 continue;
             }
             match Pin::new(&mut self.response).poll(context) {
-                Poll::Ready(Ok(response)) => return Poll::Ready(checked(response)),
+                Poll::Ready(Ok(response)) => {
+                    // Nobody says `100 Continue` behind an answer, which may need the body all the same.
+                    self.sending.body.go_on();
+                    return Poll::Ready(checked(response));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.sorted(&error))),
                 Poll::Pending => std::task::ready!(self.watch_time(context))?,
             }

@@ -102,6 +102,27 @@ fn a_body_that_the_endpoint_does_not_want_is_not_asked_for() {
 }
 
 #[test]
+fn an_answer_that_comes_instead_of_continue_gets_the_body_all_the_same() {
+    on_each(|pairing| {
+        let service = pairing.service(|call| {
+            call.head(200, &[], Length::Stated(5));
+            let body = call.body();
+            call.channel.data(&body);
+            call.channel.end();
+        });
+        let proxy = pairing.proxy(&service);
+        let mut caller = pairing.connect(&proxy);
+        for length in [Length::Stated(5), Length::Open] {
+            let mut asked = caller.send(&expecting(length));
+            assert_eq!(asked.final_head().status, 200);
+            asked.channel.data(b"hello");
+            asked.channel.end();
+            assert_eq!(asked.channel.rest().0, b"hello");
+        }
+    });
+}
+
+#[test]
 fn an_expectation_without_a_body_is_just_a_request() {
     on_each(|pairing| {
         let service = pairing.service(|call| call.respond(200, &[], "hello"));
