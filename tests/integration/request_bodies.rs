@@ -123,14 +123,17 @@ fn an_unread_body_is_never_read_as_a_request() {
 }
 
 #[test]
-fn an_own_answer_to_an_endless_body_ends_the_connection() {
+fn an_own_answer_to_an_endless_body_announces_the_end_of_the_connection() {
     let endpoint = Endpoint::answering("x");
     let proxy = Proxy::in_front_of(&endpoint)
         .with("[[route]]\npath = \"/own\"\nrespond = { status = 403, body = \"no\" }")
         .start();
     let mut client = proxy.connect();
+    client.send("POST /own HTTP/1.1\r\nHost: test.example\r\nContent-Length: 5\r\n\r\nsmall");
+    assert!(!client.response().announces_close(), "it has been read");
     client.send("POST /own HTTP/1.1\r\nHost: test.example\r\nContent-Length: 100000000000\r\n\r\n");
-    assert_eq!(client.response().status, 403);
+    let response = client.response();
+    assert_eq!((response.status, response.announces_close()), (403, true));
     let block = vec![b'x'; 1 << 20];
     let refused = (0..1000).any(|_| client.try_send(&block).is_err());
     assert!(refused, "the proxy swallowed a gigabyte of a body that nobody wants");

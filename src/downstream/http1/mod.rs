@@ -165,7 +165,11 @@ async fn exchange<S: Stream, H: Handle>(
             Err(_) => End::Over,
         });
     }
-    let after = after(&asked, &response, state);
+    let mut after = after(&asked, &response, state);
+    // Of a body that the handler has left, what is there is passed over; for more of it nobody waits.
+    if request.body().is_some() && !poll_fn(|context| Poll::Ready(link.pass_over(context))).await {
+        after = After::Close;
+    }
     let (framing, after) = write_head(link, state, &asked, &response, after);
     let fields = std::mem::take(response.headers_mut());
     let mut sending = Sending::new(link, response.into_body(), in_flight, framing, &asked);
@@ -188,7 +192,8 @@ async fn exchange<S: Stream, H: Handle>(
     }
     drop(request);
     buffers::give_fields(fields);
-    let is_read = poll_fn(|context| Poll::Ready(link.end_request(context))).await;
+    let is_read = poll_fn(|context| Poll::Ready(link.pass_over(context))).await;
+    link.end_request();
     match after {
         _ if !is_read => Err(End::Unread),
         After::KeepAlive => Ok(()),
