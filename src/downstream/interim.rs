@@ -39,6 +39,11 @@ impl Hearer {
         self.0.replace(Some(hearer));
     }
 
+    /// Nobody any more, so that the memory goes that even a weak pointer keeps.
+    pub(super) fn clear(&self) {
+        self.0.replace(None);
+    }
+
     pub(super) fn get(&self) -> Option<Interim> {
         self.0.borrow().as_ref().and_then(Weak::upgrade).map(Interim)
     }

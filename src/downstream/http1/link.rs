@@ -138,6 +138,7 @@ impl<S: Stream> Link<S> {
         let mut inner = self.0.borrow_mut();
         inner.request += 1;
         inner.outbound.rest();
+        inner.client.hearer.clear();
         let stream = inner.stream.take().expect(PRESENT);
         (stream, std::mem::take(&mut inner.read))
     }
