@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_connection_holds_a_port() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address of its own: towards each port of 127.0.0.1 there may be sockets in TIME_WAIT, which others have left.
+        let listener = TcpListener::bind("127.99.111.110:0").unwrap();
         let lookout = Lookout::new(&[listener.local_addr().unwrap()]);
         assert_eq!(lookout.look().unwrap().ports, 0);
         let _held = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
