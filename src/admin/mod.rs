@@ -194,7 +194,7 @@ impl Handle for Admin {
         None
     }
 
-    fn note_refusal(&self, client: &Client, refusal: Refusal) {
+    fn note_refusal(&self, client: &Client, refusal: Refusal, _: Option<(&str, &[u8])>) {
         tracing::debug!(client = %client.address, reason = refusal.reason, "turned an admin client away");
     }
 }

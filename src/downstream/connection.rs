@@ -164,15 +164,16 @@ async fn detect(stream: &mut TcpStream, state: &State, early: &[u8]) -> Option<(
     }
 }
 
-/// Reads into a buffer that is kept only if something has come.
+/// Reads into a buffer, of which only as much is kept as something has come into while the client is waited for.
 fn poll_read(stream: &mut TcpStream, context: &mut Context<'_>, read: &mut BytesMut) -> Poll<io::Result<usize>> {
     if read.capacity() == 0 {
         *read = buffers::take_read();
     }
     read.reserve(PREFACE.len());
     let result = poll_read_buf(Pin::new(stream), context, read);
-    if read.is_empty() {
-        buffers::give_read(std::mem::take(read));
+    if !matches!(result, Poll::Ready(Ok(1..))) {
+        let part = BytesMut::from(&read[..]);
+        buffers::give_read(std::mem::replace(read, part));
     }
     result
 }
@@ -191,7 +192,7 @@ pub(super) async fn turn_away<H: Handle>(
         Rejected::PerClient => Refusal::TOO_MANY_OF_CLIENT,
     };
     let client = Client::new(address, None, Arc::clone(&local.listener), &local.config, None);
-    handler.note_refusal(&client, refusal);
+    handler.note_refusal(&client, refusal, None);
     if local.tls.is_some() {
         return net::reset_on_close(&stream);
     }

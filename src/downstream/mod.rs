@@ -77,8 +77,9 @@ pub trait Handle: 'static {
     /// The tunnel that an answer opens, in the place of its body. Asked only of answers that may.
     fn take_tunnel(&self, body: &mut Self::Body) -> Option<Self::Tunnel>;
 
-    /// Takes note of a client that was turned away without a request that could be read.
-    fn note_refusal(&self, client: &Client, refusal: Refusal);
+    /// Takes note of a client that was turned away without a request that could be read. Of what it `requested` that may
+    /// be the method and the path.
+    fn note_refusal(&self, client: &Client, refusal: Refusal, requested: Option<(&str, &[u8])>);
 }
 
 /// The body of an answer that may be given up on.

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr2, memmem, memrchr};
 use thiserror::Error;
 
 use super::{
@@ -110,8 +110,8 @@ impl From<LineProblem> for RequestProblem {
 
 /// Reads the head at the beginning of `buffer`, and takes blank lines off that come before it (RFC 9112 2.2).
 ///
-/// `Ok(None)`: more bytes are needed, and nothing else was taken. Otherwise exactly the bytes of the head are split off;
-/// those of the body stay. The values share the memory of `buffer`.
+/// `Ok(None)`: more bytes are needed. `Ok(Some)`: exactly the bytes of the head are split off, and those of the body stay;
+/// the values share the memory of `buffer`. Else nothing is taken but the blank lines.
 ///
 /// `recycled` is an empty map whose capacity is used: it moves into the head that is returned, and stays here, empty,
 /// in every other case. `max_target` bounds the request target, in bytes.
@@ -135,7 +135,11 @@ pub fn decode_request_head(
     let decoded = match lines::find_end(buffer, limits)? {
         Some(extent) => {
             let head = buffer.split_to(extent.size).freeze();
-            decode_complete(&head, extent.fields, recycled, max_target).map(Some)
+            let decoded = decode_complete(&head, extent.fields, recycled, max_target);
+            if decoded.is_err() {
+                *buffer = [&head[..], &buffer[..]].concat()[..].into();
+            }
+            decoded.map(Some)
         }
         None => look_ahead(buffer, max_target).map(|()| None),
     };
@@ -143,6 +147,23 @@ pub fn decode_request_head(
         recycled.clear();
     }
     decoded
+}
+
+/// The method and the path of a request whose head is refused or has not come whole, for logs: the path may be anything,
+/// and cut off; empty where the target has none. `None` where not even the method is one.
+pub fn requested(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let line = memchr(b'\n', bytes).map_or(bytes, |lf| &bytes[..lf]);
+    let (method, rest) = line.split_at(memchr(b' ', line)?);
+    let method = str::from_utf8(method).ok().filter(|_| field::is_token(method))?;
+    let target = &rest[1..];
+    let target = memrchr(b' ', target).map_or(target, |space| &target[..space]);
+    // An authority may hold a password (RFC 9110 4.2.4).
+    let authority = match target {
+        [b'/' | b'*', ..] => 0,
+        _ => memmem::find(target, b"://").map_or(target.len(), |scheme| scheme + 3),
+    };
+    let path = memchr2(b'/', b'*', &target[authority..]).map_or(target.len(), |path| authority + path);
+    Some((method, target[path..].trim_ascii_end()))
 }
 
 /// Looks at the lines of a head that is not complete.
@@ -319,6 +340,32 @@ mod tests {
     use super::*;
 
     const MAX_TARGET: usize = 64;
+
+    #[test]
+    fn what_is_refused_stays_and_is_named_as_far_as_it_goes() {
+        let (decoded, left) = decode(b"\r\nGET /a HTTP/1.1\r\nhost : a\r\n\r\nmore");
+        assert!(decoded.is_err());
+        assert_eq!(left, b"GET /a HTTP/1.1\r\nhost : a\r\n\r\nmore");
+        assert_eq!(requested(&left), Some(("GET", &b"/a"[..])));
+        for (bytes, expected) in [
+            ("PUT /a b HTTP/9\r\n", Some(("PUT", "/a b"))),
+            ("GET /cut", Some(("GET", "/cut"))),
+            ("GET  HTTP/1.1\r\n", Some(("GET", ""))),
+            ("GET /a\r\nhost: a\r\n", Some(("GET", "/a"))),
+            ("OPTIONS * HTTP/1.1\r\n", Some(("OPTIONS", "*"))),
+            ("GET http://a:secret@b/c HTTP/9\r\n", Some(("GET", "/c"))),
+            ("GET http://a:secret@b HTTP/9\r\n", Some(("GET", ""))),
+            ("CONNECT a:secret@b:1 HTTP/9\r\n", Some(("CONNECT", ""))),
+            ("G\x01T /a HTTP/1.1\r\n", None),
+            (" /a HTTP/1.1\r\n", None),
+            ("\x16\x03\x01", None),
+            ("GET", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(method, target)| (method, target.as_bytes()));
+            assert_eq!(requested(bytes.as_bytes()), expected, "{bytes:?}");
+        }
+    }
 
     fn decode(bytes: &[u8]) -> (Result<Option<DecodedRequest>, RequestProblem>, Vec<u8>) {
         let mut buffer = BytesMut::from(bytes);

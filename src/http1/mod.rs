@@ -30,7 +30,7 @@ mod trailer;
 pub use authority::{Authority, AuthorityProblem, parse_authority};
 pub use body::{CHUNK_END, chunk_head, last_chunk};
 pub use chunked::{ChunkedDecoder, ChunkedError, ChunkedLimits, Part};
-pub use decode_request::{DecodedRequest, RequestProblem, decode_request_head};
+pub use decode_request::{DecodedRequest, RequestProblem, decode_request_head, requested};
 pub use encode_response::{encode_interim_head, encode_response_head};
 pub use field::FieldProblem;
 pub use framing::{Framing, opens_tunnel};

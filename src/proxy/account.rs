@@ -208,10 +208,8 @@ impl Drop for Account {
 impl Line {
     fn new<B>(log: AccessLog, client: &Client, request: &Request<B>) -> Self {
         let field = |name| request.headers().get(name).map(|value| value.as_bytes().to_vec());
-        let authority = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str().as_bytes().to_vec());
+        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let host = authority.or_else(|| Some(request.headers().get(http::header::HOST)?.as_bytes()));
         Self {
             log,
             time: SystemTime::now(),
@@ -219,7 +217,7 @@ impl Line {
             listener: Arc::clone(&client.listener),
             method: request.method().clone(),
             version: request.version(),
-            host: authority.or_else(|| field(http::header::HOST)),
+            host: host.map(|host| without_user(host).to_vec()),
             path: request
                 .uri()
                 .path_and_query()
@@ -279,6 +277,11 @@ impl Line {
             ..Record::at(self.time, self.client)
         }
     }
+}
+
+/// An authority that has a user, perhaps with a password, is refused, and its user belongs in no log (RFC 9110 4.2.4).
+fn without_user(authority: &[u8]) -> &[u8] {
+    memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..])
 }
 
 fn protocol(version: Version) -> &'static str {

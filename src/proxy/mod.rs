@@ -263,13 +263,15 @@ impl Handle for Proxy {
         })
     }
 
-    fn note_refusal(&self, client: &Client, refusal: Refusal) {
+    fn note_refusal(&self, client: &Client, refusal: Refusal, requested: Option<(&str, &[u8])>) {
         tracing::debug!(client = %client.address, reason = refusal.reason, "turned a client away");
         let (view, status) = (self.view(), refusal.status.as_u16());
         view.count(None, status, Some(Reason::Refused), Duration::ZERO);
         if let Some(log) = &view.snapshot.access_log {
             log.write(&Record {
                 listener: &client.listener.name,
+                method: requested.map(|(method, _)| method),
+                path: requested.map(|(_, path)| path),
                 status: Some(status),
                 reason: Some(refusal.reason),
                 ..Record::at(SystemTime::now(), client.address)

@@ -93,6 +93,34 @@ fn every_line_is_json_whatever_is_sent() {
 }
 
 #[test]
+fn a_request_that_is_refused_is_named_without_its_secrets() {
+    let endpoint = Endpoint::answering("x");
+    let proxy = Proxy::in_front_of(&endpoint).with(TO_FILE).start();
+    for (head, status) in [
+        ("GET /a?b HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        ("GET /c HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400),
+        ("GET /d HTTP/7.3\r\n\r\n", 505),
+        ("GET http://me:secret@a/e HTTP/7.3\r\n\r\n", 505),
+        ("GET http://me:secret@a/f HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /g HTTP/1.1\r\nHost: me:secret@a\r\n\r\n", 400),
+    ] {
+        let mut client = proxy.connect();
+        client.send(head);
+        assert_eq!(client.response().status, status, "{head:?}");
+    }
+    let mut records = records(&proxy, 6);
+    records.sort_by_key(|record| record["path"].to_string());
+    for (record, path) in records.iter().zip(["/a?b", "/c", "/d", "/e", "/f", "/g"]) {
+        assert_eq!(
+            (&record["method"], &record["path"]),
+            (&"GET".into(), &path.into()),
+            "{record}"
+        );
+        assert!(!record.to_string().contains("secret"), "{record}");
+    }
+}
+
+#[test]
 fn a_failure_has_its_reason() {
     let refusing = Refusing::new();
     let proxy = Proxy::to(&[refusing.address()]).with(TO_FILE).start();

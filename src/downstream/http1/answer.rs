@@ -3,7 +3,6 @@
 use std::{
     io,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +12,7 @@ use hyper::body::{Body, Frame};
 
 use super::{date, link::Link};
 use crate::{
-    downstream::{Cut, in_flight::InFlight, io::Stream, state::State},
+    downstream::{in_flight::InFlight, io::Stream, state::State},
     http1::{self, CHUNK_END, Framing, Version},
 };
 
@@ -110,7 +109,7 @@ fn length_of(value: &HeaderValue) -> Option<u64> {
 
 /// A body on its way.
 pub(super) struct Sending<'a, S, B: Body> {
-    link: &'a Rc<Link<S>>,
+    link: &'a Link<S>,
     /// `None` once its last byte is known, or it has broken off.
     body: Option<(B, InFlight)>,
     framing: Framing,
@@ -118,8 +117,8 @@ pub(super) struct Sending<'a, S, B: Body> {
     broken: Option<Border>,
 }
 
-impl<'a, S: Stream, B: Body<Data = Bytes> + Cut + Unpin> Sending<'a, S, B> {
-    pub(super) fn new(link: &'a Rc<Link<S>>, body: B, in_flight: InFlight, framing: Framing, asked: &Asked) -> Self {
+impl<'a, S: Stream, B: Body<Data = Bytes> + Unpin> Sending<'a, S, B> {
+    pub(super) fn new(link: &'a Link<S>, body: B, in_flight: InFlight, framing: Framing, asked: &Asked) -> Self {
         let mut sending = Self {
             link,
             body: Some((body, in_flight)),

@@ -72,7 +72,8 @@ pub(super) async fn run<S: Stream, H: Handle>(
             End::Unread => return Box::pin(closing::linger(stream, &[], &state.listener.timers)).await,
             End::Abort => return net::reset_on_close(stream.tcp()),
             End::Refuse(refusal) => {
-                handler.note_refusal(&client, refusal);
+                handler.note_refusal(&client, refusal, http1::requested(&read));
+                buffers::give_read(std::mem::take(&mut read));
                 let last = refusal.to_bytes(client.strict_transport_security());
                 return Box::pin(closing::linger(stream, &last, &state.listener.timers)).await;
             }
@@ -102,7 +103,8 @@ async fn parked<S: Stream>(stream: &S, state: &Rc<State>) -> Parked {
     .await
 }
 
-/// Runs the engine until it ends; gives the stream back with what was read of it and is no part of a request.
+/// Runs the engine until it ends; gives the stream back with what was read of it and is no part of a request, where that
+/// still matters.
 async fn active<S: Stream, H: Handle>(
     stream: S,
     read: BytesMut,
@@ -121,7 +123,7 @@ async fn active<S: Stream, H: Handle>(
         end = End::Unread;
     }
     let (stream, mut read) = link.take();
-    if !matches!(end, End::Tunnel(_)) {
+    if !matches!(end, End::Tunnel(_) | End::Refuse(_)) {
         buffers::give_read(std::mem::take(&mut read));
     }
     (stream, read, end)

@@ -10,16 +10,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Http2Stream, detach_fields};
-use crate::downstream::{
-    Client, Cut, Handle, Incoming,
-    in_flight::InFlight,
-    refusal::Refusal,
-    state::{Ending, State},
-    tunnel::Opened,
+use crate::{
+    downstream::{
+        Client, Cut, Handle, Incoming,
+        in_flight::InFlight,
+        refusal::Refusal,
+        state::{Ending, State},
+        tunnel::Opened,
+    },
+    http1::opens_tunnel,
 };
 
 /// One request of one client.
@@ -38,14 +41,14 @@ pub(super) fn serve<H: Handle>(
     let in_flight = InFlight::begin(state);
     let mut request = request.map(|body| Some(Incoming::http2(body)));
     async move {
-        let connects = *request.method() == Method::CONNECT;
+        let method = request.method().clone();
         before_work(in_flight.state()).await;
         // A bad request costs its own stream alone.
         let mut response = match problem {
             None => handler.handle(&client, &mut request).await,
             Some(refusal) => handler.refuse(&client, &request, refusal),
         };
-        if (response.status() == StatusCode::SWITCHING_PROTOCOLS || connects && response.status().is_success())
+        if opens_tunnel(&method, response.status())
             && let Some(tunnel) = handler.take_tunnel(response.body_mut())
         {
             opened(Opened::new(tunnel, in_flight.beyond()), &mut request);
@@ -55,8 +58,6 @@ pub(super) fn serve<H: Handle>(
             in_flight.state().end_with(Ending::Announced);
         }
         stream.offer(in_flight.state().now());
-        // The word of a handler that would end a connection of HTTP/1.
-        response.headers_mut().remove(header::CONNECTION);
         detach_fields(response.headers_mut());
         Ok(response.map(|body| Tracked {
             body,
