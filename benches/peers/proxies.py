@@ -14,6 +14,7 @@ worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx
 events {{ worker_connections 16000; }}
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 3600s; proxy_max_temp_file_size 0;
+  client_max_body_size 0; proxy_request_buffering off;
   client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4;
   scgi_temp_path {folder}/5;
   upstream endpoint {{ server 127.0.0.1:{endpoint}; keepalive 1024; keepalive_requests 100000000; }}
@@ -39,6 +40,10 @@ http {{
     {listen} root {folder}/files;
     location = / {{ return 200 "{small}"; }}
     location = /slow {{ limit_rate 8k; }}
+    location = /upload {{
+      client_max_body_size 0; client_body_buffer_size 2m;
+      proxy_pass http://127.0.0.1:{endpoint}/; proxy_pass_request_body off; proxy_set_header Content-Length "";
+    }}
   }}
 }}
 """
@@ -193,7 +198,8 @@ def endpoint_address(number):
 
 def start_endpoint(folder, addresses=1):
     """A second nginx, which answers without a proxy's work: 128 bytes for `/`, a file of 1 MiB for `/large`,
-    and 32 KiB within four seconds for `/slow`."""
+    and 32 KiB within four seconds for `/slow`. For `/upload` it asks itself for `/`, since it answers by itself before it
+    has read a request's body."""
     program = os.environ.get("NGINX") or shutil.which("nginx")
     os.makedirs(os.path.join(folder, "files"), exist_ok=True)
     for name, size in (("large", 1 << 20), ("slow", 1 << 15)):
@@ -202,7 +208,8 @@ def start_endpoint(folder, addresses=1):
     path = os.path.join(folder, "endpoint.conf")
     with open(path, "w") as config:
         listen = " ".join(f"listen {endpoint_address(number)} backlog=4096;" for number in range(addresses))
-        config.write(NGINX_ENDPOINT.format(folder=folder, listen=listen, small="x" * 128, user=user_line()))
+        values = dict(folder=folder, listen=listen, small="x" * 128, endpoint=ENDPOINT, user=user_line())
+        config.write(NGINX_ENDPOINT.format(**values))
     must_be_free((ENDPOINT,))
     command = [program, "-e", f"{folder}/endpoint.error", "-c", path]
     endpoint = Process("the endpoint", command, "1", os.path.join(folder, "endpoint.log"))

@@ -1,10 +1,12 @@
 """What is asked of the proxies."""
 
+import os
 import statistics
 
 from clients import h2load, wrk
 
 CLOSE = ("-H", "Connection: close")
+POST = ("-s", os.path.join(os.path.dirname(os.path.abspath(__file__)), "upload.lua"))
 
 # name: (scheme, what it is, run(url, seconds))
 WORKLOADS = {
@@ -12,6 +14,7 @@ WORKLOADS = {
     "many": ("http", "1000 keep-alive clients, 128-byte answers", lambda url, s: wrk(url + "/", 1000, s)),
     "churn": ("http", "a client connection for each request", lambda url, s: wrk(url + "/", 64, s, *CLOSE)),
     "large": ("http", "1 MiB answers, 16 clients", lambda url, s: wrk(url + "/large", 16, s)),
+    "upload": ("http", "1 MiB requests, 16 clients", lambda url, s: wrk(url + "/upload", 16, s, *POST)),
     "tls": ("https", "64 keep-alive clients over TLS 1.3", lambda url, s: wrk(url + "/", 64, s)),
     "handshake": ("https", "a TLS connection for each request", lambda url, s: wrk(url + "/", 32, s, *CLOSE)),
     "h2": ("https", "HTTP/2 over TLS, 8 connections of 16 streams", lambda url, s: h2load(url + "/", 8, 16, s)),

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http1::ChunkedError;
+use crate::{http1::ChunkedError, net::Shortcut};
 
 /// The body of a request. It is read only as it is polled, by the task of the connection alone.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ enum Source {
 
 /// A body of HTTP/1, of whose stream the kind does not matter any more.
 pub(super) trait ReadBody {
-    fn poll_frame(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>>;
+    fn poll_frame(
+        &self,
+        context: &mut Context<'_>,
+        shortcut: Option<&Shortcut>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>>;
 
     fn size_hint(&self) -> SizeHint;
 }
@@ -49,6 +53,20 @@ impl Incoming {
     pub(super) fn http2(body: hyper::body::Incoming) -> Self {
         Self(Source::Http2(body))
     }
+
+    /// As [`Body::poll_frame`], where data that has not been read may be taken by `shortcut`: then what is given stands in
+    /// for it ([`stands_in`](crate::net::stands_in)), and is to be written before more is asked for.
+    pub fn poll_past(
+        &mut self,
+        context: &mut Context<'_>,
+        shortcut: &Shortcut,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
+        match &mut self.0 {
+            Source::Http1(body) => body.poll_frame(context, Some(shortcut)),
+            // HTTP/2 has to see what it wraps.
+            Source::Http2(_) => Pin::new(self).poll_frame(context),
+        }
+    }
 }
 
 impl Body for Incoming {
@@ -60,7 +78,7 @@ impl Body for Incoming {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
         match &mut self.0 {
-            Source::Http1(body) => body.poll_frame(context),
+            Source::Http1(body) => body.poll_frame(context, None),
             Source::Http2(body) => Pin::new(body).poll_frame(context).map_err(RequestBroken::Stream),
         }
     }

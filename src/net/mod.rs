@@ -17,7 +17,7 @@ pub use connect::{ConnectOptions, OpenError, connect, local_port_range};
 pub use kernel::{Kernel, TcpCounters, supports_local_port_range};
 pub use listen::bind;
 pub use local::{Reach, check_source, source_towards};
-pub use shortcut::{Shortcut, Taken, stands_in};
+pub use shortcut::{LONG, Pace, Shortcut, Taken, stands_in};
 pub use sock_diag::{TcpSocketRow, TcpState, tcp_sockets, time_wait_total};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;

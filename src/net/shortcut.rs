@@ -18,6 +18,13 @@ use super::{
     sockopt,
 };
 
+/// How much has to be left of a body for it to be worth while: an answer of 1 MiB costs a third less processor time then,
+/// a request of 1 MiB 45 % less, an answer of 64 KiB a fifth, and less than that next to nothing.
+pub const LONG: u64 = 64 * 1024;
+/// What comes in smaller pieces is read: the memory behind them is not counted while it is spliced, and a receiver that is
+/// slower could make us hold a page for every byte.
+const SMALL_PIECE: usize = 16 * 1024;
+
 /// Told by its address. It is never read, so that it takes no memory, and never changed.
 static STAND_IN: [u8; CAPACITY] = [0; CAPACITY];
 
@@ -41,6 +48,20 @@ enum Awaited {
 struct Held {
     pipe: Pipe,
     bytes: usize,
+}
+
+/// How bytes come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    Dense,
+    /// In pieces so small that to read them costs less than to splice them.
+    Sparse,
+}
+
+impl Pace {
+    pub fn of(piece: usize) -> Self {
+        if piece < SMALL_PIECE { Self::Sparse } else { Self::Dense }
+    }
 }
 
 /// What was taken of a socket.

@@ -11,7 +11,11 @@ use http::HeaderMap;
 use hyper::body::Body;
 
 use super::upload::UploadError;
-use crate::{config::ReservedFields, downstream::Incoming};
+use crate::{
+    config::ReservedFields,
+    downstream::Incoming,
+    net::{self, Shortcut},
+};
 
 /// How the body's end is told to the endpoint; always our own choice, never the client's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +137,11 @@ impl RequestBody {
         matches!(self.replay, Replay::Kept { .. })
     }
 
+    /// Whether so much of a declared length has not come that a shortcut may be worth while.
+    pub(super) fn is_long(&self) -> bool {
+        !self.is_kept() && self.left >= net::LONG
+    }
+
     /// The endpoint asked for the body, or has had its time to refuse it.
     pub(super) fn go_on(&mut self) {
         self.expectation = Expectation::None;
@@ -150,12 +159,15 @@ impl RequestBody {
 
     /// The next part of the body; `None` at the end. While it is pending, `waits_for` says for whom.
     ///
+    /// Where there is a `shortcut`, and the body is not kept any more, a part may be what stands in for it.
+    ///
     /// # Errors
     /// [`UploadError::Client`] and [`UploadError::Length`].
     pub(super) fn poll_part(
         &mut self,
         context: &mut Context<'_>,
         waits_for: &mut WaitsFor,
+        shortcut: Option<&Shortcut>,
     ) -> Poll<Result<Option<Part>, UploadError>> {
         loop {
             if let Replay::Kept { parts, next, .. } = &mut self.replay
@@ -176,7 +188,11 @@ impl RequestBody {
             let Some(body) = &mut self.body else {
                 return Poll::Ready(self.end());
             };
-            match ready!(Pin::new(body).poll_frame(context)) {
+            let frame = match (shortcut, &self.replay) {
+                (Some(shortcut), Replay::TooLarge) => body.poll_past(context, shortcut),
+                _ => Pin::new(body).poll_frame(context),
+            };
+            match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => {

@@ -13,7 +13,12 @@ use super::{
     request_body::{Part, RequestBody, RequestFraming, WaitsFor},
     wire::Wire,
 };
-use crate::{downstream::RequestBroken, http1, worker::buffers};
+use crate::{
+    downstream::RequestBroken,
+    http1,
+    net::{self, Shortcut},
+    worker::buffers,
+};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Upload {
     data: Bytes,
     tail: &'static [u8],
     body: RequestBody,
+    /// The way of a long body past us. Boxed, since most requests have none.
+    shortcut: Option<Box<Shortcut>>,
     /// Bytes at the start of `framing_bytes` that are the head, kept there while it may be sent again.
     head_length: usize,
     sent: u64,
@@ -51,6 +58,7 @@ impl Upload {
             data: Bytes::new(),
             tail: b"",
             body,
+            shortcut: None,
             sent: 0,
             waits_for: WaitsFor::Endpoint,
         }
@@ -99,14 +107,16 @@ impl Upload {
     pub fn poll(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>> {
         if self.sent == 0 && !self.body.is_ended() && self.data.is_empty() {
             // A body that is there already travels with the head in one write.
-            if let Poll::Ready(Some(part)) = self.body.poll_part(context, &mut self.waits_for)? {
+            if let Poll::Ready(Some(part)) = self.body.poll_part(context, &mut self.waits_for, None)? {
                 self.frame(part);
             }
         }
         loop {
             self.waits_for = WaitsFor::Endpoint;
             ready!(self.poll_flush(context, wire)).map_err(UploadError::Write)?;
-            let Some(part) = ready!(self.body.poll_part(context, &mut self.waits_for))? else {
+            let shortcut = self.body.is_long() && matches!(wire, Wire::Plain(_));
+            let shortcut = shortcut.then(|| &**self.shortcut.get_or_insert_default());
+            let Some(part) = ready!(self.body.poll_part(context, &mut self.waits_for, shortcut))? else {
                 self.waits_for = WaitsFor::Nothing;
                 return Poll::Ready(Ok(()));
             };
@@ -124,6 +134,8 @@ impl Upload {
             }
             let written = if left == head.len() {
                 ready!(Pin::new(&mut *wire).poll_write(context, head))?
+            } else if let (Some(shortcut), true) = (&self.shortcut, net::stands_in(&self.data)) {
+                ready!(shortcut.poll_write(wire.tcp(), &self.data, context))?
             } else {
                 let slices = [IoSlice::new(head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
                 ready!(Pin::new(&mut *wire).poll_write_vectored(context, &slices))?

@@ -7,8 +7,8 @@ use crate::{
     support::{Client, End, Endpoint, Gate, Proxy, eventually, pattern, tools},
 };
 
-const MEBIBYTE: usize = 1 << 20;
-const LARGE: usize = 8 * MEBIBYTE;
+pub(crate) const MEBIBYTE: usize = 1 << 20;
+pub(crate) const LARGE: usize = 8 * MEBIBYTE;
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n")
@@ -31,14 +31,14 @@ fn head(length: usize) -> Vec<u8> {
 }
 
 /// Pipes that the proxy has open.
-fn pipe_ends(proxy: &Proxy) -> usize {
+pub(crate) fn pipe_ends(proxy: &Proxy) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", proxy.pid())).expect("the proxy runs");
     let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
 }
 
 /// Compares without printing megabytes.
-fn assert_same(received: &[u8], sent: &[u8], what: &str) {
+pub(crate) fn assert_same(received: &[u8], sent: &[u8], what: &str) {
     assert_eq!(received.len(), sent.len(), "{what}");
     let differs = received.iter().zip(sent).position(|(received, sent)| received != sent);
     assert_eq!(differs, None, "{what}: the first byte that differs");

@@ -29,6 +29,7 @@ mod http2_violations;
 mod interim;
 mod keep_alive;
 mod large_bodies;
+mod large_uploads;
 mod limits;
 mod pairings;
 mod parking;

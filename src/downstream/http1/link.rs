@@ -27,11 +27,10 @@ use crate::{
         state::{ClientEnd, State},
     },
     http1::{self, ChunkedDecoder, ChunkedLimits, DecodedRequest, Framing, Limits, Part, RequestProblem},
+    net::{self, Pace, Shortcut, Taken},
     worker::buffers,
 };
 
-/// One read of a body. 64 KiB against 16 KiB: a third less processor time per MiB.
-const BODY_READ: usize = 64 * 1024;
 /// How many parts of a body that nobody wants are read, rather than to end the connection.
 const PASSED_OVER: usize = 8;
 /// Where there is less room than this behind what was read, more is made.
@@ -60,6 +59,8 @@ struct Inner<S> {
     /// Which request it is, so that the body of one before is told from its own.
     request: u64,
     body: Body,
+    /// How it comes.
+    pace: Pace,
     expectation: Expectation,
     answer: Answer,
     /// Whether the body has been asked for since the client was last looked after.
@@ -124,6 +125,7 @@ impl<S: Stream> Link<S> {
             outbound: Outbound::default(),
             request: 0,
             body: Body::Ended,
+            pace: Pace::Dense,
             expectation: Expectation::None,
             answer: Answer::Begun,
             body_polled: false,
@@ -153,6 +155,7 @@ impl<S: Stream> Link<S> {
         let mut inner = self.0.borrow_mut();
         inner.request += 1;
         inner.body_polled = false;
+        inner.pace = Pace::Dense;
         inner.answer = Answer::Awaited;
         inner.body = match framing {
             Framing::None | Framing::UntilClose => Body::Ended,
@@ -329,7 +332,7 @@ impl<S: Stream> Inner<S> {
     fn pass_over(&mut self, context: &mut Context<'_>) -> bool {
         self.expectation = Expectation::None;
         for _ in 0..PASSED_OVER {
-            if matches!(self.body, Body::Ended) || !matches!(self.poll_body(context), Poll::Ready(Some(Ok(_)))) {
+            if matches!(self.body, Body::Ended) || !matches!(self.poll_body(context, None), Poll::Ready(Some(Ok(_)))) {
                 break;
             }
         }
@@ -342,8 +345,12 @@ impl<S: Stream> Inner<S> {
         self.outbound.rest();
     }
 
-    /// The next part of the present body.
-    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
+    /// The next part of the present body; what stands in for it, where `shortcut` has taken it.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        shortcut: Option<&Shortcut>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
         self.body_polled = true;
         if std::mem::replace(&mut self.expectation, Expectation::None) == Expectation::Continue {
             self.outbound.write(|out| out.extend_from_slice(CONTINUE));
@@ -361,11 +368,18 @@ impl<S: Stream> Inner<S> {
                 return Poll::Ready(Some(Err(self.broken(RequestBroken::Truncated))));
             }
             let wanted = match self.body {
-                Body::Length(left) => usize::try_from(left).unwrap_or(BODY_READ).min(BODY_READ),
-                _ => BODY_READ,
+                Body::Length(left) => buffers::body_read(left),
+                _ => buffers::body_read(u64::MAX),
             };
-            match ready!(self.poll_read(context, wanted)) {
-                Ok(1..) => {}
+            let read = match shortcut.and_then(|shortcut| self.poll_shortcut(context, shortcut)) {
+                Some(taken) => match ready!(taken) {
+                    Ok(stand_in) if !stand_in.is_empty() => return Poll::Ready(Some(Ok(Frame::data(stand_in)))),
+                    end => end.map(|_| 0),
+                },
+                None => ready!(self.poll_read(context, wanted)),
+            };
+            match read {
+                Ok(read @ 1..) => self.pace = Pace::of(read),
                 Ok(0) => self.ended = true,
                 Err(error) => {
                     self.ended = true;
@@ -373,6 +387,30 @@ impl<S: Stream> Inner<S> {
                 }
             }
         }
+    }
+
+    /// Takes what comes of a long body without reading it; `None` where it has to be read.
+    fn poll_shortcut(&mut self, context: &mut Context<'_>, shortcut: &Shortcut) -> Option<Poll<io::Result<Bytes>>> {
+        let Body::Length(left) = &mut self.body else {
+            return None;
+        };
+        if *left < net::LONG || self.pace == Pace::Sparse || self.client.tls.is_some() {
+            return None;
+        }
+        let tcp = self.stream.as_ref().expect(PRESENT).tcp();
+        Some(match shortcut.poll_take(tcp, *left, context) {
+            Poll::Ready(Ok(Taken::NoPipe)) => return None,
+            Poll::Ready(Ok(Taken::Bytes(stand_in))) => {
+                *left -= stand_in.len() as u64;
+                if *left == 0 {
+                    self.body = Body::Ended;
+                }
+                self.pace = Pace::of(stand_in.len());
+                Poll::Ready(Ok(stand_in))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(Taken::Occupied)) | Poll::Pending => Poll::Pending,
+        })
     }
 
     /// What the bytes read so far give.
@@ -459,12 +497,16 @@ impl<S: Stream> Hear for Link<S> {
 }
 
 impl<S: Stream> ReadBody for RequestBody<S> {
-    fn poll_frame(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
+    fn poll_frame(
+        &self,
+        context: &mut Context<'_>,
+        shortcut: Option<&Shortcut>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBroken>>> {
         let mut inner = self.link.0.borrow_mut();
         if inner.request != self.request {
             return Poll::Ready(Some(Err(RequestBroken::Truncated)));
         }
-        inner.poll_body(context)
+        inner.poll_body(context, shortcut)
     }
 
     fn size_hint(&self) -> SizeHint {

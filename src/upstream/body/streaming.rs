@@ -14,20 +14,11 @@ use tokio_util::io::poll_read_buf;
 use super::{BodyError, KeepAlive};
 use crate::{
     http1::{ChunkedDecoder, ChunkedLimits, Framing, Part},
-    net::{Shortcut, Taken},
+    net::{self, Pace, Shortcut, Taken},
     pool::{CloseReason, Pooled},
     upstream::{connection::Connection, exchange::Sending, upload::UploadError, wire::Wire},
     worker::buffers,
 };
-
-/// One read of a body that did not come with its head. 64 KiB against 16 KiB: a third less processor time per MiB.
-const BODY_READ: usize = 64 * 1024;
-/// How much that did not come with its head is spliced: a request of 1 MiB costs a third less processor time then, 64 KiB
-/// as such a fifth, and less than that next to nothing.
-const LONG: u64 = 64 * 1024;
-/// What comes in smaller pieces is read: the memory behind them is not counted while it is spliced, and a client that is
-/// slower could make us hold a page for every byte.
-const SMALL_PIECE: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Streaming {
@@ -43,20 +34,6 @@ pub(super) struct Streaming {
     /// The way past us.
     shortcut: Option<Rc<Shortcut>>,
     pace: Pace,
-}
-
-/// How the body comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Dense,
-    /// In pieces so small that to read them costs less than to splice them.
-    Sparse,
-}
-
-impl Pace {
-    fn of(piece: usize) -> Self {
-        if piece < SMALL_PIECE { Self::Sparse } else { Self::Dense }
-    }
 }
 
 #[derive(Debug)]
@@ -99,7 +76,7 @@ impl Streaming {
         let (Decoder::Length(left), Some(connection)) = (&self.decoder, &self.connection) else {
             return false;
         };
-        matches!(connection.wire, Wire::Plain(_)) && left.saturating_sub(connection.read.len() as u64) >= LONG
+        matches!(connection.wire, Wire::Plain(_)) && left.saturating_sub(connection.read.len() as u64) >= net::LONG
     }
 
     pub(super) fn take_shortcut(&mut self, shortcut: Option<&Rc<Shortcut>>) {
@@ -133,8 +110,8 @@ impl Streaming {
                 return Poll::Ready(Ok(None));
             };
             let wanted = match self.decoder {
-                Decoder::Length(left) => usize::try_from(left).unwrap_or(BODY_READ).min(BODY_READ),
-                _ => BODY_READ,
+                Decoder::Length(left) => buffers::body_read(left),
+                _ => buffers::body_read(u64::MAX),
             };
             connection.read.reserve(wanted);
             let connection = &mut **connection;

@@ -63,7 +63,7 @@ impl Upload {
                 ready!(self.poll_data(context, body)).map_err(UploadError::Write)?;
                 continue;
             }
-            match ready!(body.poll_part(context, &mut self.waits_for))? {
+            match ready!(body.poll_part(context, &mut self.waits_for, None))? {
                 Some(Part::Data(data)) => self.data = data,
                 Some(Part::End) => self.end(body.trailers()).map_err(UploadError::Write)?,
                 None => self.waits_for = WaitsFor::Nothing,
