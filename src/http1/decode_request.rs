@@ -154,7 +154,10 @@ pub fn decode_request_head(
 pub fn requested(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let line = memchr(b'\n', bytes).map_or(bytes, |lf| &bytes[..lf]);
     let (method, rest) = line.split_at(memchr(b' ', line)?);
-    let method = str::from_utf8(method).ok().filter(|_| field::is_token(method))?;
+    let method = str::from_utf8(method).ok()?;
+    if method.is_empty() || !field::is_token(method.as_bytes()) {
+        return None;
+    }
     let target = &rest[1..];
     let target = memrchr(b' ', target).map_or(target, |space| &target[..space]);
     // An authority may hold a password (RFC 9110 4.2.4).
