@@ -91,6 +91,9 @@ fn lines_are_read_strictly() {
         (&spaces(93), TooLong),
         (&spaces(94), TooLong),
         (&spaces(300), TooLong),
+        // The last byte that a line may have, whatever follows.
+        (&spaces(93).replace('\n', ""), TooLong),
+        (&spaces(93).replace('\n', "x"), TooLong),
     ] {
         let expected = match line.as_bytes() {
             // Not the signature, so it may be anything.

@@ -21,9 +21,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Beginning, Malformed> {
         };
     };
     match &bytes[end..] {
-        [b'\r'] if end + 1 < MAX_LINE => return Ok(Beginning::Partial),
-        [b'\r', b'\n', ..] if end + 2 <= MAX_LINE => {}
-        [b'\r'] | [b'\r', b'\n', ..] => return Err(Malformed::TooLong),
+        [b'\r', ..] if end + 2 > MAX_LINE => return Err(Malformed::TooLong),
+        [b'\r'] => return Ok(Beginning::Partial),
+        [b'\r', b'\n', ..] => {}
         _ => return Err(Malformed::BadLine),
     }
     // The signature has no control character, so it is whole.
