@@ -16,7 +16,11 @@ fuzz_target!(|bytes: &[u8]| {
         let decoded = decode_request_head(&mut buffer, &mut HeaderMap::new(), &Limits::default(), 8192);
         if !matches!(decoded, Ok(Some(_))) {
             assert!(bytes.ends_with(&buffer), "something was taken");
-            assert!(bytes[..bytes.len() - buffer.len()].chunks(2).all(|line| line == b"\r\n"));
+            assert!(
+                bytes[..bytes.len() - buffer.len()]
+                    .chunks(2)
+                    .all(|line| line == b"\r\n")
+            );
         }
         if let Some((method, path)) = requested(&buffer) {
             assert!(!method.is_empty() && !path.contains(&b'\n'));
