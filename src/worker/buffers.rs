@@ -11,7 +11,7 @@ pub const READ_SIZE: usize = 16 * 1024;
 const BODY_READ: usize = 64 * 1024;
 /// What is kept for the next exchanges, per worker and kind.
 const KEPT: usize = 128;
-/// A buffer that grew beyond this is not kept.
+/// A buffer that grew beyond this is not kept, nor one without memory.
 const LARGEST_KEPT: usize = 64 * 1024;
 /// A map with room for more fields than these is not kept.
 const MOST_FIELDS: usize = 64;
@@ -30,7 +30,7 @@ pub fn take_read() -> BytesMut {
 
 pub fn give_read(mut buffer: BytesMut) {
     buffer.clear();
-    if buffer.capacity() <= LARGEST_KEPT {
+    if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
         READ.with_borrow_mut(|kept| kept.give(buffer));
     }
 }
@@ -49,7 +49,7 @@ pub fn take_write() -> Vec<u8> {
 
 pub fn give_write(mut buffer: Vec<u8>) {
     buffer.clear();
-    if buffer.capacity() <= LARGEST_KEPT {
+    if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
         WRITE.with_borrow_mut(|kept| kept.give(buffer));
     }
 }
