@@ -87,7 +87,7 @@ def measure(options, proxies, folder, results):
         elif what == "burst":
             results[what] = {proxy.name: memory.after_burst(proxy, 4000)[1] for proxy in proxies}
         elif what == "half":
-            results[what] = workloads.half_rate(proxies, options.seconds)
+            results[what] = workloads.half_rate(proxies, options.rounds, options.seconds)
         elif what == "start":
             turns = range(options.rounds)
             results[what] = {proxy.name: min(first_answer(proxy, folder) for _ in turns) for proxy in proxies}

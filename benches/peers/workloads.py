@@ -57,13 +57,13 @@ def summary(rows, reference):
     return result
 
 
-def half_rate(proxies, seconds, reference="nginx"):
-    """p99 of all at half of the highest rate of the reference, requests being due at even times."""
+def half_rate(proxies, rounds, seconds, reference="nginx"):
+    """Medians of all at half of the highest rate of the reference, requests being due at even times."""
     peer = next(proxy for proxy in proxies if proxy.name == reference)
     highest = wrk(url(peer, "http") + "/", 64, seconds)["rate"]
     rate = int(highest / 2 / 64)
-    result = {}
-    for proxy in proxies:
-        found = h2load(url(proxy, "http") + "/", 64, 1, seconds, "--h1", f"--rps={rate}")
-        result[proxy.name] = dict(p50=found["p50"], p99=found["p99"], rate=found["rate"])
-    return result
+    rows = {proxy.name: [] for proxy in proxies}
+    for _ in range(rounds):
+        for proxy in proxies:
+            rows[proxy.name].append(h2load(url(proxy, "http") + "/", 64, 1, seconds, "--h1", f"--rps={rate}"))
+    return {name: {key: statistics.median(row[key] for row in own) for key in ("p50", "p99", "rate")} for name, own in rows.items()}

@@ -1,13 +1,13 @@
 //! One fresh client connection: TLS, then which HTTP it speaks.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -29,26 +29,59 @@ use crate::{net, tls::ServerTls, worker::buffers};
 /// RFC 9113 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves one client until its connection ends, one of HTTP/2 in a task of its own: this one has room for an HTTP/1
-/// client, 1.2 KiB, which nobody would use.
+/// What a task does for its client.
+enum Work {
+    /// All that comes before its first request.
+    Opening(Pin<Box<dyn Future<Output = Option<Serving>>>>),
+    Serving(Serving),
+}
+
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Serves one client until its connection ends, one of HTTP/2 in a task of its own.
+///
+/// The future is small, since the runtime moves a task four times on its way in and three times on its way out. What it
+/// works on is in boxes of its own, one after the other: an idle client keeps the second, of 0.2 KiB, where one future for
+/// all would take 0.8.
 ///
 /// Cancellation: the connection is cut.
-pub(super) async fn serve<H: Handle>(
+pub(super) fn serve<H: Handle>(
+    stream: TcpStream,
+    address: SocketAddr,
+    handler: Rc<H>,
+    local: Rc<Local>,
+    guest: Box<Guest>,
+) -> impl Future<Output = ()> {
+    let mut work = Work::Opening(Box::pin(open(stream, address, handler, local, guest)));
+    poll_fn(move |context| {
+        loop {
+            match &mut work {
+                Work::Opening(opening) => match ready!(opening.as_mut().poll(context)) {
+                    Some(serving) => work = Work::Serving(serving),
+                    None => return Poll::Ready(()),
+                },
+                Work::Serving(serving) => return serving.as_mut().poll(context),
+            }
+        }
+    })
+}
+
+/// Looks who it is and what it speaks; `None` for who is not served here.
+async fn open<H: Handle>(
     stream: TcpStream,
     address: SocketAddr,
     handler: Rc<H>,
     local: Rc<Local>,
     mut guest: Box<Guest>,
-) {
+) -> Option<Serving> {
     let state = State::new(Rc::clone(&local), local.timers.timer(), Instant::now());
     let opening = match proxy_protocol::expectation(&local.config, address.ip()) {
         Expectation::Header(mode) => {
-            // Boxed, as all that is rare, so that other clients do not keep its memory.
-            let Some(opening) = Box::pin(proxy_protocol::take(&stream, address, mode, &state)).await else {
-                return;
-            };
+            // Boxed, as all that is rare, so that other clients do not need its memory.
+            let opening = Box::pin(proxy_protocol::take(&stream, address, mode, &state)).await?;
             if let Err(rejected) = guest.admission.count(opening.address.ip(), &local.config) {
-                return Box::pin(turn_away(stream, opening.address, handler, local, rejected)).await;
+                Box::pin(turn_away(stream, opening.address, handler, local, rejected)).await;
+                return None;
             }
             state.restart();
             opening
@@ -59,11 +92,13 @@ pub(super) async fn serve<H: Handle>(
             read: Vec::new(),
         },
         // Since it was accepted, a reload has changed who is believed.
-        Expectation::Untrusted => return proxy_protocol::note(&local, address, ProxyOutcome::Untrusted, None),
+        Expectation::Untrusted => {
+            proxy_protocol::note(&local, address, ProxyOutcome::Untrusted, None);
+            return None;
+        }
     };
     match local.tls.clone() {
         None => plain(stream, opening, handler, state, guest).await,
-        // Boxed, so that plain clients do not keep the memory of a handshake.
         Some(tls) => Box::pin(encrypted(stream, opening, handler, state, tls, guest)).await,
     }
 }
@@ -74,16 +109,17 @@ async fn plain<H: Handle>(
     handler: Rc<H>,
     state: Rc<State>,
     guest: Box<Guest>,
-) {
-    let Some((protocol, read)) = detect(&mut stream, &state, &opening.read).await else {
-        return;
-    };
+) -> Option<Serving> {
+    let (protocol, read) = detect(&mut stream, &state, &opening.read).await?;
     let local = &state.listener;
     let (listener, config) = (Arc::clone(&local.listener), &local.config);
     let client = Rc::new(Client::new(opening.address, opening.arrival, listener, config, None));
     match protocol {
-        Protocol::Http1 => http1::run(stream, read, handler, client, state).await,
-        Protocol::Http2 => http2::start(stream, read.freeze(), handler, client, state, guest),
+        Protocol::Http1 => Some(Box::pin(http1::run(stream, read, handler, client, state, guest))),
+        Protocol::Http2 => {
+            http2::start(stream, read.freeze(), handler, client, state, guest);
+            None
+        }
     }
 }
 
@@ -94,17 +130,22 @@ async fn encrypted<H: Handle>(
     state: Rc<State>,
     tls: Arc<ServerTls>,
     guest: Box<Guest>,
-) {
+) -> Option<Serving> {
     let Opening { address, arrival, .. } = opening;
-    // Boxed, so that a client does not keep the memory of its handshake.
-    let stream = match Box::pin(handshake(stream, &state, &tls)).await {
+    let stream = match handshake(stream, &state, &tls).await {
         Ok(stream) => stream,
-        Err(error) => return note_failure(&state, address, TlsFailure::from(&error), &error),
+        Err(error) => {
+            note_failure(&state, address, TlsFailure::from(&error), &error);
+            return None;
+        }
     };
     let connection = stream.get_ref().1;
     let fields = match tls.client_fields(connection) {
         Ok(fields) => fields,
-        Err(error) => return note_failure(&state, address, TlsFailure::from(error), &error),
+        Err(error) => {
+            note_failure(&state, address, TlsFailure::from(error), &error);
+            return None;
+        }
     };
     let server_name = connection.server_name().map(Box::from);
     let is_http2 = connection.alpn_protocol() == Some(b"h2");
@@ -120,11 +161,13 @@ async fn encrypted<H: Handle>(
         }),
     );
     state.restart();
+    let client = Rc::new(client);
     if is_http2 {
-        http2::start(stream, Bytes::new(), handler, Rc::new(client), state, guest);
-    } else {
-        http1::run(stream, BytesMut::new(), handler, Rc::new(client), state).await;
+        http2::start(stream, Bytes::new(), handler, client, state, guest);
+        return None;
     }
+    let read = BytesMut::new();
+    Some(Box::pin(http1::run(stream, read, handler, client, state, guest)))
 }
 
 fn note_failure(state: &State, client: SocketAddr, failure: TlsFailure, error: &dyn std::error::Error) {

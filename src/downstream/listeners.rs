@@ -388,8 +388,7 @@ impl<H: Handle> Listeners<H> {
             _presence: Presence::new(&self.connections, &self.board, self.worker),
         });
         let handler = Rc::clone(&self.handler);
-        // Boxed, since the runtime moves a task four times on its way in and three times on its way out.
-        tokio::task::spawn_local(Box::pin(connection::serve(stream, address, handler, local, guest)));
+        tokio::task::spawn_local(connection::serve(stream, address, handler, local, guest));
     }
 }
 

@@ -6,7 +6,7 @@ mod link;
 mod outbound;
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -21,6 +21,7 @@ use super::{
     Client, Handle, Incoming, closing,
     in_flight::InFlight,
     io::Stream,
+    listeners::Guest,
     refusal::Refusal,
     state::{Due, State},
     tunnel::{self, Opened},
@@ -35,8 +36,8 @@ use crate::{
 enum End<T> {
     /// Idle: the socket is parked.
     Park,
-    /// The connection is no longer HTTP.
-    Tunnel(Opened<T>),
+    /// The connection is no longer HTTP. Boxed, since every client has the room for it.
+    Tunnel(Box<Opened<T>>),
     /// The connection is over, and is closed properly.
     Over,
     /// The same where the client may still be sending.
@@ -47,40 +48,49 @@ enum End<T> {
     Abort,
 }
 
-/// Serves one client until its connection ends. `read` is what was read of it to tell its protocol.
+/// Serves one client until its connection ends. `read` is what was read of it to tell its protocol; the places of `guest`
+/// are kept until then.
 ///
 /// Cancellation: the connection is cut.
-pub(super) async fn run<S: Stream, H: Handle>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "the future of a function would hold its arguments twice, for as long as the client is there"
+)]
+pub(super) fn run<S: Stream, H: Handle>(
     mut stream: S,
     mut read: BytesMut,
     handler: Rc<H>,
     client: Rc<Client>,
     state: Rc<State>,
-) {
-    loop {
-        let end;
-        // Boxed, so that a parked client does not keep the memory of an engine.
-        (stream, read, end) = Box::pin(active(stream, read, &*handler, &client, &state)).await;
-        match end {
-            End::Park => {}
-            End::Tunnel(opened) => {
-                state.begin_tunnel();
-                let side = tunnel::Connection::new(stream, read.freeze(), state.listener.timers.clone());
-                return Box::pin(opened.run(side)).await;
+    guest: Box<Guest>,
+) -> impl Future<Output = ()> {
+    async move {
+        let _until_the_end = &guest;
+        loop {
+            let end;
+            // Boxed, so that a parked client does not keep the memory of an engine.
+            (stream, read, end) = Box::pin(active(stream, read, &*handler, &client, &state)).await;
+            match end {
+                End::Park => {}
+                End::Tunnel(opened) => {
+                    state.begin_tunnel();
+                    let side = tunnel::Connection::new(stream, read.freeze(), state.listener.timers.clone());
+                    return Box::pin(opened.run(side)).await;
+                }
+                End::Over => return Box::pin(closing::close(stream, &state.listener.timers)).await,
+                End::Unread => return Box::pin(closing::linger(stream, &[], &state.listener.timers)).await,
+                End::Abort => return net::reset_on_close(stream.tcp()),
+                End::Refuse(refusal) => {
+                    handler.note_refusal(&client, refusal, http1::requested(&read));
+                    buffers::give_read(std::mem::take(&mut read));
+                    let last = refusal.to_bytes(client.strict_transport_security());
+                    return Box::pin(closing::linger(stream, &last, &state.listener.timers)).await;
+                }
             }
-            End::Over => return Box::pin(closing::close(stream, &state.listener.timers)).await,
-            End::Unread => return Box::pin(closing::linger(stream, &[], &state.listener.timers)).await,
-            End::Abort => return net::reset_on_close(stream.tcp()),
-            End::Refuse(refusal) => {
-                handler.note_refusal(&client, refusal, http1::requested(&read));
-                buffers::give_read(std::mem::take(&mut read));
-                let last = refusal.to_bytes(client.strict_transport_security());
-                return Box::pin(closing::linger(stream, &last, &state.listener.timers)).await;
+            match parked(&stream, &state).await {
+                Parked::Wakes => state.unpark(),
+                Parked::Ends => return Box::pin(closing::close(stream, &state.listener.timers)).await,
             }
-        }
-        match parked(&stream, &state).await {
-            Parked::Wakes => state.unpark(),
-            Parked::Ends => return Box::pin(closing::close(stream, &state.listener.timers)).await,
         }
     }
 }
@@ -163,7 +173,7 @@ async fn exchange<S: Stream, H: Handle>(
         write_head(link, state, &asked, &response, After::Tunnel);
         let flushed = poll_fn(|context| in_time(link.poll_flush(context), state, context)).await?;
         return Err(match flushed {
-            Ok(()) => End::Tunnel(Opened::new(tunnel, in_flight)),
+            Ok(()) => End::Tunnel(Box::new(Opened::new(tunnel, in_flight))),
             Err(_) => End::Over,
         });
     }
