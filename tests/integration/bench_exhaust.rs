@@ -149,14 +149,16 @@ fn an_interrupted_one_tells_what_it_has_and_leaves_nothing() {
     if !can_make_namespaces() {
         return;
     }
-    let mut exhaust = Exhaust::new(&["--ports", "50", "--duration", "10m"]);
-    let child = exhaust.start();
-    eventually("the load has begun", || exhaust.is_under_load());
-    assert_eq!(namespaces_of(child.id()).len(), 2);
-    send("INT", &child);
-    let output = exhaust.end_of(child);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("unpooled, fin"), "{text}");
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut exhaust = Exhaust::new(&["--ports", "50", "--duration", "10m"]);
+        let child = exhaust.start();
+        eventually("the load has begun", || exhaust.is_under_load());
+        assert_eq!(namespaces_of(child.id()).len(), 2);
+        send(signal, &child);
+        let output = exhaust.end_of(child);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("unpooled, fin"), "{signal}: {text}");
+    }
 }
 
 #[test]
