@@ -66,4 +66,5 @@ def half_rate(proxies, rounds, seconds, reference="nginx"):
     for _ in range(rounds):
         for proxy in proxies:
             rows[proxy.name].append(h2load(url(proxy, "http") + "/", 64, 1, seconds, "--h1", f"--rps={rate}"))
-    return {name: {key: statistics.median(row[key] for row in own) for key in ("p50", "p99", "rate")} for name, own in rows.items()}
+    medians = lambda own: {key: statistics.median(row[key] for row in own) for key in ("p50", "p99", "rate")}
+    return {name: medians(own) for name, own in rows.items()}

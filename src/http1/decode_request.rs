@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use memchr::{memchr, memchr2, memmem, memrchr};
+use memchr::{memchr, memmem, memrchr};
 use thiserror::Error;
 
 use super::{
@@ -160,13 +160,18 @@ pub fn requested(bytes: &[u8]) -> Option<(&str, &[u8])> {
     }
     let target = &rest[1..];
     let target = memrchr(b' ', target).map_or(target, |space| &target[..space]);
-    // An authority may hold a password (RFC 9110 4.2.4).
-    let authority = match target {
-        [b'/' | b'*', ..] => 0,
-        _ => memmem::find(target, b"://").map_or(target.len(), |scheme| scheme + 3),
+    let path = match target {
+        [b'/' | b'*', ..] => target,
+        // An authority may hold a password (RFC 9110 4.2.4).
+        _ => behind_authority(target).unwrap_or_default(),
     };
-    let path = memchr2(b'/', b'*', &target[authority..]).map_or(target.len(), |path| authority + path);
-    Some((method, target[path..].trim_ascii_end()))
+    Some((method, path.trim_ascii_end()))
+}
+
+/// The path of a target that begins with a scheme.
+fn behind_authority(target: &[u8]) -> Option<&[u8]> {
+    let authority = &target[memmem::find(target, b"://")? + 3..];
+    Some(&authority[memchr(b'/', authority)?..])
 }
 
 /// Looks at the lines of a head that is not complete.
@@ -358,6 +363,8 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\n", Some(("OPTIONS", "*"))),
             ("GET http://a:secret@b/c HTTP/9\r\n", Some(("GET", "/c"))),
             ("GET http://a:secret@b HTTP/9\r\n", Some(("GET", ""))),
+            ("GET http://a:sec*ret@b HTTP/9\r\n", Some(("GET", ""))),
+            ("GET http://a:sec*ret@b/c HTTP/9\r\n", Some(("GET", "/c"))),
             ("CONNECT a:secret@b:1 HTTP/9\r\n", Some(("CONNECT", ""))),
             ("G\x01T /a HTTP/1.1\r\n", None),
             (" /a HTTP/1.1\r\n", None),

@@ -129,6 +129,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_has_memory() {
+        give_read(BytesMut::new());
+        give_write(Vec::new());
+        assert!(take_read().capacity() > 0 && take_write().capacity() > 0);
+    }
+
+    #[test]
     fn there_is_a_limit_to_what_is_kept() {
         let mut kept = Kept::NONE;
         for buffer in 0..2 * KEPT {

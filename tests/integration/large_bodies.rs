@@ -44,6 +44,16 @@ pub(crate) fn assert_same(received: &[u8], sent: &[u8], what: &str) {
     assert_eq!(differs, None, "{what}: the first byte that differs");
 }
 
+/// The whole in pieces of all sizes.
+pub(crate) fn pieces(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let sizes = [1, 100, 5_000, 20_000, 70_000, 300_000].into_iter().cycle();
+    sizes.map_while(move |size| {
+        let (piece, behind) = rest.split_at(rest.len().min(size));
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 #[test]
 fn one_answer_after_the_other_comes_whole_over_one_connection_each_side() {
     let endpoint = large();
@@ -129,15 +139,7 @@ fn a_body_that_comes_in_pieces_of_all_sizes_comes_whole() {
     let endpoint = Endpoint::start(|exchange| {
         let body = body_of(exchange.target());
         exchange.send(&head(LARGE));
-        let mut rest = &body[..];
-        for size in [1, 100, 5_000, 20_000, 70_000, 300_000].into_iter().cycle() {
-            let (piece, behind) = rest.split_at(rest.len().min(size));
-            exchange.send(piece);
-            rest = behind;
-            if rest.is_empty() {
-                return;
-            }
-        }
+        pieces(&body).for_each(|piece| exchange.send(piece));
     });
     let proxy = Proxy::in_front_of(&endpoint).start();
     let mut client = proxy.connect();

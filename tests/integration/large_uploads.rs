@@ -4,7 +4,7 @@ use std::{net::TcpListener, thread};
 
 use crate::{
     access_log::{TO_FILE, records},
-    large_bodies::{LARGE, MEBIBYTE, assert_same, pipe_ends},
+    large_bodies::{LARGE, MEBIBYTE, assert_same, pieces, pipe_ends},
     support::{Client, End, Endpoint, Proxy, pattern},
 };
 
@@ -74,15 +74,7 @@ fn a_body_that_comes_in_pieces_of_all_sizes_comes_whole() {
     let body = pattern(LARGE);
     for _ in 0..2 {
         client.send(post("/", LARGE));
-        let mut rest = &body[..];
-        for size in [1, 100, 5_000, 20_000, 70_000, 300_000].into_iter().cycle() {
-            let (piece, behind) = rest.split_at(rest.len().min(size));
-            client.send(piece);
-            rest = behind;
-            if rest.is_empty() {
-                break;
-            }
-        }
+        pieces(&body).for_each(|piece| client.send(piece));
         assert_same(&client.response().body, &body, "in pieces");
     }
     assert_eq!(endpoint.opened(), 1);
